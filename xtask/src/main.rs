@@ -38,6 +38,8 @@ usage: cargo xtask COMMAND
   results labels [PART...]      return against number of labels: docs/results/labels.json
   results addition        sums learned from a verifier: docs/results/addition.json
   results ahead           the same sampled one and four iterations ahead of training: docs/results/ahead.json
+  results ranks           two ranks of a thread beside a process of two: docs/results/ranks.json (with MPI)
+  results cluster         what `hearken scaling` says of many machines: docs/results/cluster.txt
   results loop            the closed loop with simulated users, a poisoned round, rounds without progress: docs/results/loop.json
   results rlaif           labels of a model beside people's, five seeds: docs/results/rlaif.json
   results process         reward models of steps, on arithmetic: docs/results/process.json
@@ -56,6 +58,8 @@ fn main() -> ExitCode {
         ["results", "labels", parts @ ..] => results::labels(&root(), parts),
         ["results", "addition"] => results::addition(&root()),
         ["results", "ahead"] => results::ahead(&root()),
+        ["results", "ranks"] => results::ranks(&root()),
+        ["results", "cluster"] => results::cluster(&root()),
         ["results", "rlaif"] => results::rlaif(&root()),
         ["results", "loop"] => results::closed_loop(&root()),
         ["results", "process"] => results::process(&root()),

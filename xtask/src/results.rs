@@ -2,8 +2,10 @@
 //! docs/results/, with machine, date, seeds and n.
 
 mod closed_loop;
+mod cluster;
 mod control;
 mod precision;
+mod ranks;
 mod rlaif;
 
 use std::path::{Path, PathBuf};
@@ -13,8 +15,10 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 pub(crate) use closed_loop::closed_loop;
+pub(crate) use cluster::cluster;
 pub(crate) use control::control;
 pub(crate) use precision::precision;
+pub(crate) use ranks::ranks;
 pub(crate) use rlaif::rlaif;
 
 /// Seeds of the quickstart's repetitions.
@@ -106,16 +110,27 @@ pub(crate) fn addition(root: &Path) -> Result<()> {
 }
 
 /// GRPO on addition whose completions are made ahead of training beside GRPO whose are not, to docs/results/ahead.json: one
-/// iteration, four, and four at a quarter of the learning rate. Runs that have finished in runs/results/ are not run again.
+/// iteration and four, and four with ratios to the trainer and bounded weights. Runs that have finished in runs/results/ are
+/// not run again. The settings were chosen on seeds 1 to 4.
 pub(crate) fn ahead(root: &Path) -> Result<()> {
-    let slowly = ["--set", "optimizer.lr=1e-4"];
+    let (ratio, weights) = ("grpo.correction=\"ratio\"", "grpo.correction=\"truncate\"");
     let mut experiments = serde_json::Map::new();
-    for (name, ahead, more) in
-        [("ahead-1", "1", [].as_slice()), ("ahead-4", "4", &[]), ("ahead-4-slowly", "4", &slowly)]
+    for (name, ahead, correction) in
+        [("ahead-1", "1", ratio), ("ahead-4", "4", ratio), ("ahead-4-weights", "4", weights)]
     {
         let (dir, out) = (format!("runs/results/{name}"), format!("runs/results/{name}.json"));
-        let of_all = ["--seeds", "21,22,23,24,25", "--ahead", ahead, "--dir", &dir, "--out", &out];
-        example(root, "addition", &[&of_all, more].concat())?;
+        let of_all = [
+            ["--seeds", "21,22,23,24,25"],
+            ["--ahead", ahead],
+            ["--dir", &dir],
+            ["--out", &out],
+            ["--set", "optimizer.warmup_steps=20"],
+            ["--set", "grpo.clip_low=0.6"],
+            ["--set", "grpo.clip_high=0.6"],
+            ["--set", correction],
+        ]
+        .concat();
+        example(root, "addition", &of_all)?;
         experiments.insert(name.to_owned(), read_json(&root.join(out))?);
     }
     let about = about(root, "cargo xtask results ahead")?;

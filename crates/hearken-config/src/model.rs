@@ -41,6 +41,8 @@ pub enum MasterWeights {
     F32,
     /// What products in bfloat16 read; updates are rounded up or down at random.
     Bf16,
+    /// 32-bit numbers, of which each of several ranks holds its share, and all of them what products in bfloat16 read.
+    Shared,
 }
 
 /// How the weights of blocks' linear maps are held where nothing trains them.
@@ -132,9 +134,12 @@ impl ModelSource {
             let reason = "an adapter is f32, and its base is not trained; remove one of the two";
             return Err(Complaint::exclusive("model.masters", "lora", reason));
         }
-        let expected =
-            "\"f32\", or `model.dtype` \"bf16\" beside it: what products read is trained";
-        Complaint::unless(self.dtype == Dtype::Bf16, "model.masters", "\"bf16\"", expected)
+        let (found, expected) = match self.masters {
+            MasterWeights::Shared => ("\"shared\"", "all hold what products read"),
+            _ => ("\"bf16\"", "what products read is trained"),
+        };
+        let expected = format!("\"f32\", or `model.dtype` \"bf16\" beside it: {expected}");
+        Complaint::unless(self.dtype == Dtype::Bf16, "model.masters", found, &expected)
     }
 
     /// What a forward pass keeps for its backward pass.
@@ -146,7 +151,8 @@ impl ModelSource {
     pub fn of_trained(&self) -> Masters {
         match (&self.lora, self.masters) {
             (Some(_), _) => self.base.into(),
-            (None, MasterWeights::F32) => Masters::Keep,
+            // They are shared out when there is an optimizer.
+            (None, MasterWeights::F32 | MasterWeights::Shared) => Masters::Keep,
             (None, MasterWeights::Bf16) => Masters::Bf16,
         }
     }

@@ -42,7 +42,7 @@ pub struct RolloutConfig {
     #[serde(default, deserialize_with = "count_unless_zero")]
     #[schemars(with = "usize")]
     pub ahead: Option<usize>,
-    /// Addresses of servers (`hearken serve`) that sample in place of this process; they can read the run directory.
+    /// Addresses of servers (`hearken serve`, SGLang or vLLM) that sample in place of this process; they can read the run directory.
     #[serde(deserialize_with = "addresses")]
     pub servers: Vec<String>,
     /// The environment variable that has the servers' key for new weights.

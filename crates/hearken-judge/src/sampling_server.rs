@@ -1,6 +1,11 @@
-//! A server that samples completions for whoever has the weights: `hearken serve`, told where they lie.
+//! A server that samples completions for whoever has the weights, and is told where they lie: `hearken serve`, or another
+//! [`ServerEngine`].
 //!
 //! Addresses and fields are those of the server's own description, `GET /openapi.json`.
+
+mod engine;
+mod sglang;
+mod vllm;
 
 use std::path::Path;
 use std::thread;
@@ -14,6 +19,8 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use crate::item::excerpt;
+
+pub use engine::{Sampled, ServerEngine};
 
 /// Repetitions where a server is busy.
 const RETRIES_MAX: usize = 20;
@@ -53,6 +60,25 @@ pub struct SampleRequest<'a> {
     pub max_new_tokens: usize,
     /// Texts that end a completion.
     pub stop: &'a [String],
+}
+
+impl SampleRequest<'_> {
+    /// A seed of one of the completions, for engines that take numbers of 63 bits.
+    fn seed_of(&self, sample: usize) -> u64 {
+        (self.seed >> 2) + sample as u64
+    }
+}
+
+/// Weights that a server has read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadedWeights {
+    /// The program that read them.
+    pub engine: ServerEngine,
+    /// What it calls its model.
+    pub model: String,
+    /// What answers say which weights wrote them by, from then on: of [`ServerEngine::Hearken`] what the same
+    /// weights have everywhere.
+    pub version: String,
 }
 
 /// A completion, as the server tells it.
@@ -98,7 +124,7 @@ pub struct ServedTokens {
     pub tokenizer: String,
 }
 
-/// A `hearken serve`.
+/// A server of completions.
 #[derive(Clone, Debug)]
 pub struct SamplingServer {
     url: String,
@@ -178,27 +204,16 @@ impl SamplingServer {
         &self.url
     }
 
-    /// Has the server read the weights in `directory`, a model's or, beside the model of now, an adapter's;
-    /// gives the version that answers carry from then on.
-    ///
-    /// # Errors
-    /// If it is not reached, or cannot read them.
-    pub fn load(&self, directory: &Path, is_adapter: bool) -> Result<String, SamplingServerError> {
+    /// [`SamplingServer::load`] of `hearken serve`; gives the version.
+    fn load_own(&self, directory: &Path, is_adapter: bool) -> Result<String, SamplingServerError> {
         let kind = if is_adapter { "adapter" } else { "path" };
         let body = json!({ kind: directory.display().to_string() });
         let answer: WeightsAnswer = self.post("/admin/weights", &body)?;
         Ok(answer.version)
     }
 
-    /// Completes a prompt; gives the completions in the order of their numbers and the version of the weights
-    /// that wrote them.
-    ///
-    /// # Errors
-    /// If the server is not reached, refuses, or answers with something else.
-    pub fn complete(
-        &self,
-        request: &SampleRequest<'_>,
-    ) -> Result<(String, Vec<SampledCompletion>), SamplingServerError> {
+    /// [`SamplingServer::complete`] of `hearken serve`.
+    fn complete_own(&self, request: &SampleRequest<'_>) -> Result<Sampled, SamplingServerError> {
         let mut body = json!({
             "prompt": request.prompt_ids,
             "n": request.samples,
@@ -220,22 +235,13 @@ impl SamplingServer {
         let answer: CompletionsAnswer = self.post(path, &body)?;
         let mut choices = answer.choices;
         choices.sort_by_key(|choice| choice.index);
-        if choices.len() != request.samples {
-            let reason = format!("{} completions, expected {}", choices.len(), request.samples);
-            return Err(self.failure(path, reason, false));
-        }
+        self.expect_count(path, choices.len(), request.samples)?;
         let completions = choices.into_iter().map(|choice| {
-            let (found, expected) = (choice.sampled_logprobs.len(), choice.token_ids.len());
-            if found != expected || expected == 0 {
-                let reason = format!("{found} log-probabilities of {expected} tokens");
-                return Err(self.failure(path, reason, false));
-            }
-            let CompletionChoice {
-                token_ids: ids, sampled_logprobs: logprobs, stop_reason, ..
-            } = choice;
-            Ok(SampledCompletion { ids, logprobs, is_ended: stop_reason == "stop" })
+            let CompletionChoice { token_ids, sampled_logprobs, stop_reason, .. } = choice;
+            self.completion(path, token_ids, sampled_logprobs, stop_reason == "stop")
         });
-        Ok((answer.system_fingerprint, completions.collect::<Result<_, _>>()?))
+        let completions = completions.collect::<Result<_, _>>()?;
+        Ok(Sampled { version: Some(answer.system_fingerprint), completions })
     }
 
     /// What the model says of the tokens of completions: one list for each, in order.
@@ -316,6 +322,12 @@ impl SamplingServer {
         path: &str,
         body: &Value,
     ) -> Result<T, SamplingServerError> {
+        let text = self.tell(path, body)?;
+        self.read(path, &text)
+    }
+
+    /// Posts a request, and gives the text of the answer.
+    fn tell(&self, path: &str, body: &Value) -> Result<String, SamplingServerError> {
         self.ask(path, |url, key, left| {
             let mut post = self.client.post(url);
             if let Some(key) = key {
@@ -327,22 +339,31 @@ impl SamplingServer {
 
     /// Asks for what is at an address.
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, SamplingServerError> {
-        self.ask(path, |url, key, left| {
+        let text = self.ask(path, |url, key, left| {
             let mut get = self.client.get(url);
             if let Some(key) = key {
                 get = get.header("authorization", key);
             }
             get.config().timeout_global(Some(left)).build().call()
+        })?;
+        self.read(path, &text)
+    }
+
+    /// What the text of an answer says.
+    fn read<T: DeserializeOwned>(&self, path: &str, text: &str) -> Result<T, SamplingServerError> {
+        serde_json::from_str(text).map_err(|error| {
+            let reason = format!("not the answer of a server that samples: {error}: ");
+            self.failure(path, reason + &excerpt(text), false)
         })
     }
 
     /// Sends a request, again after a pause where the server is busy; `send` is given the address, the key and the
     /// time that is left.
-    fn ask<T: DeserializeOwned>(
+    fn ask(
         &self,
         path: &str,
         send: impl Fn(String, Option<String>, Duration) -> Result<Response<Body>, ureq::Error>,
-    ) -> Result<T, SamplingServerError> {
+    ) -> Result<String, SamplingServerError> {
         let mut patience = Patience::new(RETRIES_MAX, FIRST_PAUSE).within(self.timeout);
         loop {
             let key = self.key.as_ref().map(|key| format!("Bearer {key}"));
@@ -354,10 +375,7 @@ impl SamplingServer {
             let limit = response.body_mut().with_config().limit(u64::MAX);
             let text = limit.read_to_string().map_err(gone)?;
             if status.is_success() {
-                return serde_json::from_str(&text).map_err(|error| {
-                    let reason = format!("not an answer of `hearken serve`: {error}: ");
-                    self.failure(path, reason + &excerpt(&text), false)
-                });
+                return Ok(text);
             }
             let reason = format!("status {}: {}", status.as_u16(), said(&text));
             if status.as_u16() == 429

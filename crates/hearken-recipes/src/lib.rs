@@ -5,7 +5,7 @@
 //! [`quickstart`] makes the model and the data of its first example; [`check`] goes the way of a run up to
 //! its first step and changes nothing; [`search`] spends compute at inference; [`step_labels`] labels steps without
 //! people; [`judging`] judges items by models, [`constitution`] has one improve its answers by principles; [`sweep`] runs a trainer over values of some keys; [`mod@bench`] times a few
-//! steps of each trainer.
+//! steps of each trainer, [`cluster`] says what many machines would make of such times.
 //!
 //! Not here: what a batch teaches (`hearken-train`), the command line, and anything that prints.
 #![deny(missing_docs)]
@@ -17,6 +17,8 @@ pub mod quickstart;
 pub mod memory;
 
 pub mod bench;
+
+pub mod cluster;
 
 pub mod rlhf;
 

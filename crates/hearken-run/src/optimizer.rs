@@ -22,6 +22,8 @@ struct Moments<D: Device> {
     part: Range<usize>,
     first: D::Buffer,
     second: D::Buffer,
+    /// The elements themselves, where processes share them and the store has rounded copies alone.
+    master: Option<D::Buffer>,
 }
 
 /// Parameters that are trained, with the gradients of the step and a learning rate of their own.
@@ -56,7 +58,7 @@ pub struct Update {
 ///
 /// Several processes share the work and the moments (Rajbhandari et al. 2020, arXiv:1910.02054, stage 1): with all
 /// trained parameters laid end to end each has a range of them, sums the gradients of that range, updates it, and
-/// gives it to the others.
+/// gives it to the others. They may share the master values too, where stores hold rounded copies.
 #[derive(Debug)]
 pub struct Optimizer<D: Device> {
     config: OptimizerConfig,
@@ -155,12 +157,39 @@ impl<D: Device> Optimizer<D> {
                 let bounds = layout.within(store, index);
                 let part = bounds[rank]..bounds[rank + 1];
                 let len = part.len();
-                Moments { part, first: device.zeros(len), second: device.zeros(len) }
+                Moments { part, first: device.zeros(len), second: device.zeros(len), master: None }
             };
             (0..params.len()).map(|index| params.is_trained(index).then(|| of(index))).collect()
         });
         let moments = moments.collect();
         Self { config: config.clone(), layout, moments, steps: 0 }
+    }
+
+    /// Holds this process's part of a parameter's master values, of which the store will have a rounded copy.
+    ///
+    /// # Panics
+    /// If the parameter is not trained.
+    pub fn hold_master(&mut self, device: &D, store: usize, index: usize, values: &[f32]) {
+        let moments = self.moments[store][index].as_mut().expect("a trained parameter");
+        moments.master = Some(device.upload(&values[moments.part.clone()]));
+    }
+
+    /// Gives the first process all master values that processes share, by store and index; all of them call it at
+    /// once.
+    pub fn whole_masters(
+        &self,
+        device: &D,
+        ranks: &Ranks,
+        mut put: impl FnMut(usize, usize, &[f32]),
+    ) {
+        for (store, index) in self.layout.trained() {
+            let own = self.moments[store][index].as_ref().expect("a trained parameter");
+            let Some(master) = &own.master else { continue };
+            let all = self.gathered(device, store, index, master, ranks);
+            if ranks.is_first() {
+                put(store, index, &all);
+            }
+        }
     }
 
     /// Updates made.
@@ -287,19 +316,32 @@ impl<D: Device> Optimizer<D> {
             let Trained { params, gradients, .. } = &trained[store];
             let device = params.device();
             let moments = self.moments[store][index].as_mut().expect("a trained parameter");
+            let Moments { first, second, master, .. } = moments;
             let gradient = device.upload(&gradients.values(index, within.clone()));
-            let mut values = device.upload(&params.values(index)[within.clone()]);
+            let mut of_store = None;
+            let values = match master {
+                Some(master) => master,
+                None => of_store.insert(device.upload(&params.values(index)[within.clone()])),
+            };
             let step = decayed(steps[store], params[index].shape.len());
-            device.adamw(step, &mut values, &gradient, &mut moments.first, &mut moments.second);
-            own.extend(part_of(device, &values, 0..within.len()));
+            device.adamw(step, values, &gradient, first, second);
+            own.extend(part_of(device, values, 0..within.len()));
         }
+        let is_shared = |part: &ParameterPart| {
+            self.moments[part.store][part.index].as_ref().is_some_and(|own| own.master.is_some())
+        };
         let mut arriving = Arriving::default();
         let mut put = |start: usize, mut values: &[f32]| {
             for part in layout.parts(start..start + values.len()) {
                 let (own, rest) = values.split_at(part.within.len());
                 let (params, index) = (&mut *trained[part.store].params, part.index);
                 if let Some(all) = arriving.take(&part, params[index].len(), own) {
-                    set_rounded(params, part.store, index, all, steps[part.store].step);
+                    // Rounded to the nearest, as copies of masters are.
+                    if is_shared(&part) {
+                        params.set_values(index, &all);
+                    } else {
+                        set_rounded(params, part.store, index, all, steps[part.store].step);
+                    }
                 }
                 values = rest;
             }
@@ -324,13 +366,27 @@ impl<D: Device> Optimizer<D> {
     }
 
     /// All values of a moment, of which every process gives its part.
-    fn gathered(&self, stores: &[&ParamStore<D>], which: Moment, ranks: &Ranks) -> Vec<f32> {
+    fn moment(&self, stores: &[&ParamStore<D>], which: Moment, ranks: &Ranks) -> Vec<f32> {
         let Moment { store, index, name } = which;
-        let (params, bounds) = (stores[store], self.layout.within(store, index));
         let own = self.moments[store][index].as_ref().expect("a trained parameter");
         let buffer = if name == FIRST { &own.first } else { &own.second };
-        let mut all = vec![0.0; params[index].len()];
-        let part = part_of(params.device(), buffer, 0..own.part.len());
+        self.gathered(stores[store].device(), store, index, buffer, ranks)
+    }
+
+    /// All values of what a process has its part of in `buffer`: of a trained parameter.
+    fn gathered(
+        &self,
+        device: &D,
+        store: usize,
+        index: usize,
+        buffer: &D::Buffer,
+        ranks: &Ranks,
+    ) -> Vec<f32> {
+        let bounds = self.layout.within(store, index);
+        let own = self.moments[store][index].as_ref().expect("a trained parameter");
+        let (_, len) = self.layout.places[store][index].expect("a trained parameter");
+        let mut all = vec![0.0; len];
+        let part = part_of(device, buffer, 0..own.part.len());
         all[own.part.clone()].copy_from_slice(&part);
         let from = own.part.start;
         ranks.spread(
@@ -353,7 +409,7 @@ impl<D: Device> Optimizer<D> {
         ranks: &Ranks,
     ) -> Result<(), StateError> {
         let (described, moments) = self.described(stores);
-        let values = |at: usize| self.gathered(stores, moments[at], ranks).into();
+        let values = |at: usize| self.moment(stores, moments[at], ranks).into();
         Ok(save_tensors_with(path, &described, values)?)
     }
 
@@ -364,7 +420,7 @@ impl<D: Device> Optimizer<D> {
         // A file has its tensors by their names.
         named.sort_by(|((one, _), _), ((other, _), _)| one.cmp(other));
         for (_, moment) in named {
-            self.gathered(stores, moment, ranks);
+            self.moment(stores, moment, ranks);
         }
     }
 
@@ -387,7 +443,7 @@ impl<D: Device> Optimizer<D> {
         let mut read = 0;
         for (index, (params, moments)) in stores.iter().zip(&mut optimizer.moments).enumerate() {
             for (param, moments) in params.iter().zip(moments) {
-                let Some(Moments { part, first, second }) = moments else { continue };
+                let Some(Moments { part, first, second, .. }) = moments else { continue };
                 for (buffer, moment) in [(first, FIRST), (second, SECOND)] {
                     let name = tensor_name(index, &param.name, moment);
                     let values = tensor_values(&tensors, &name, &param.shape).map_err(bad)?;

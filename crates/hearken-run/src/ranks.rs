@@ -48,7 +48,7 @@ struct Connected {
 }
 
 /// Numbers that a process sends at once, so that what waits to be sent or added takes little memory.
-const PORTION: usize = 1 << 22;
+pub const PORTION: usize = 1 << 22;
 
 /// What of each process's numbers, which begin at these bounds, goes at once: a range of each, portion after portion.
 fn portions(bounds: &[usize]) -> impl Iterator<Item = Vec<std::ops::Range<usize>>> {

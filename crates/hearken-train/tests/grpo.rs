@@ -9,13 +9,15 @@ use std::path::Path;
 
 use hearken_config::Configuration;
 use hearken_model::{LoadOptions, Model};
+use hearken_objective::grpo::shaping::SamplerCorrection;
+use hearken_objective::surrogate::RatioLevel;
 use hearken_reward_source::{Closure, RolloutView, WeightedSum};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Silent;
 use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
-use hearken_train::grpo::{self, GrpoConfig};
+use hearken_train::grpo::{self, GrpoConfig, Resolved};
 use hearken_train::rollout::{ForwardOptions, Heads, Sequence, read};
 use serde_json::{Value, json};
 use support::{
@@ -508,11 +510,37 @@ fn configurations_that_contradict_themselves_are_refused_early() {
 
 #[test]
 fn keys_without_effect_are_named() {
-    let (_folder, list) =
-        (tempfile::tempdir().unwrap(), ["grpo.preset=cispo", "grpo.clip_low=0.2"]);
+    for (more, unused) in [
+        (["grpo.preset=cispo", "grpo.clip_low=0.2"], "grpo.clip_low"),
+        (["grpo.preset=rloo", "grpo.correction=ratio"], "grpo.correction"),
+        (["grpo.correction=ratio", "grpo.correction_max=3"], "grpo.correction_max"),
+    ] {
+        assert_eq!(resolved(&more).unused, [unused]);
+    }
+}
+
+/// What `[grpo]` comes to with these keys.
+fn resolved(more: &[&str]) -> Resolved {
     let folder = tempfile::tempdir().unwrap();
     let base = ["run.dir=x", "model.path=y", "data.train=z", "train.steps=1"];
-    let list = overrides(&[&base[..], &list].concat());
-    let loaded = GrpoConfig::load(&config(folder.path(), ""), &list).unwrap();
-    assert_eq!(loaded.config.resolved.unused, ["grpo.clip_low"]);
+    let list = overrides(&[&base[..], more].concat());
+    GrpoConfig::load(&config(folder.path(), ""), &list).unwrap().config.resolved
+}
+
+#[test]
+fn what_samples_says_how_it_is_corrected_for() {
+    let truncate = SamplerCorrection::Truncate { level: RatioLevel::Token, max: 2.0 };
+    for (more, expected) in [
+        (&[][..], SamplerCorrection::None),
+        (&["rollout.dtype=int8"], truncate),
+        (&["rollout.servers=[\"http://x\"]"], truncate),
+        (&["rollout.ahead=1"], SamplerCorrection::Ratio),
+        (&["rollout.ahead=1", "rollout.servers=[\"http://x\"]"], SamplerCorrection::Ratio),
+        (&["rollout.ahead=1", "grpo.correction=none"], SamplerCorrection::None),
+        // The log-probability alone has no ratio; and who gives a bound wants weights.
+        (&["rollout.ahead=1", "grpo.preset=rloo"], truncate),
+        (&["rollout.ahead=1", "grpo.correction_max=2"], truncate),
+    ] {
+        assert_eq!(resolved(more).algorithm.correction, expected, "{more:?}");
+    }
 }

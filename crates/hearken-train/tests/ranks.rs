@@ -279,6 +279,82 @@ fn online_dpo_is_that_of_one_process() {
     check(online, &["dpo.online=dpo", "rollout.completions=2"]);
 }
 
+/// The files of a folder and of those in it, but for what has times.
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.extension().is_some_and(|one| one == "safetensors") {
+            true => found.push((path.display().to_string(), fs::read(&path).unwrap())),
+            false if path.is_dir() => found.extend(files(&path)),
+            false => {}
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Weights and moments of a run, by their places in its folder.
+fn saved(run: &Path) -> Vec<(String, Vec<u8>)> {
+    let own = |(path, bytes): (String, Vec<u8>)| {
+        (path.strip_prefix(&run.display().to_string()).unwrap().to_owned(), bytes)
+    };
+    files(run).into_iter().map(own).collect()
+}
+
+#[test]
+fn masters_that_ranks_share_are_those_that_each_would_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let critic = hearken_testing::fixture("hearken-train/tests/fixtures/trl/rm_model");
+    let critic = format!("ppo.critic={}", critic.display());
+    let with_critic = ["train.save_every=2", critic.as_str()];
+    let ways: [(&str, Train, &[&str]); 4] = [
+        ("sft", sft, &[]),
+        ("dpo", dpo, &[]),
+        ("ppo", ppo, &with_critic),
+        ("grpo", grpo, &["grpo.prompts=3", "rollout.completions=3", "train.save_every=2"]),
+    ];
+    for (name, train, more) in ways {
+        for size in [1, 2, 3] {
+            let run = |masters: &str| folder.path().join(format!("{name}-{masters}-{size}"));
+            let mut held: Vec<String> = Vec::new();
+            for masters in ["f32", "shared"] {
+                let own = [format!("model.masters={masters}"), "model.dtype=bf16".to_owned()];
+                let own: Vec<&str> =
+                    more.iter().copied().chain(own.iter().map(String::as_str)).collect();
+                let told = on(size, train, &run(masters), &own, After::GoOn);
+                held.push(
+                    told[0].1.iter().find(|note| note.starts_with("memory:")).unwrap().clone(),
+                );
+            }
+            // What a rank holds of the weights is less, where there is another that holds the rest.
+            let weights = |note: &String| {
+                note.split_once("(weights ").unwrap().1.split(' ').next().unwrap().to_owned()
+            };
+            assert_eq!(weights(&held[0]) != weights(&held[1]), 1 < size, "{held:?}");
+            assert_eq!(metrics(&run("shared")), metrics(&run("f32")), "{name}, {size} ranks");
+            let (shared, whole) = (saved(&run("shared")), saved(&run("f32")));
+            assert!(2 < whole.len() && shared == whole, "{name}, {size} ranks");
+        }
+    }
+}
+
+/// Three ranks go on with what two have shared, and one with what three have.
+#[test]
+fn masters_that_were_shared_belong_to_any_number_of_ranks() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |masters: &str| folder.path().join(masters);
+    for masters in ["f32", "shared"] {
+        let own = format!("model.masters={masters}");
+        let more = [own.as_str(), "model.dtype=bf16"];
+        for (size, after) in [(2, After::Stop(2)), (3, After::Stop(4)), (1, After::GoOn)] {
+            on(size, sft, &run(masters), &more, after);
+        }
+    }
+    assert_eq!(metrics(&run("shared")), metrics(&run("f32")));
+    assert!(saved(&run("shared")) == saved(&run("f32")));
+}
+
 /// Whoever goes on: the moments of a checkpoint are everybody's.
 #[test]
 fn a_run_goes_on_with_another_number_of_ranks() {

@@ -43,6 +43,7 @@ mod new_folder;
 mod output_file;
 mod output_lines;
 mod sampling_arguments;
+mod scaling;
 mod score;
 mod serve;
 mod shape;
@@ -95,6 +96,7 @@ pub(crate) enum Command {
     Data(data::Data),
     Doctor(doctor::Doctor),
     Bench(bench::Bench),
+    Scaling(scaling::Scaling),
     Completions(completions::Completions),
     Man(man::ManPages),
 }
@@ -145,6 +147,7 @@ impl Command {
             Self::Data(command) => command.run(),
             Self::Doctor(command) => command.run(),
             Self::Bench(command) => command.run(),
+            Self::Scaling(command) => command.run(),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),
         }

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use crate::serve::Server;
 use crate::support::{Ran, TIME_FIELDS, hearken, json_lines, model, run, write};
 
-const KEY: &str = "HEARKEN_TEST_SERVER_KEY";
+pub(crate) const KEY: &str = "HEARKEN_TEST_SERVER_KEY";
 
 fn server() -> Server {
     Server::start(&["--model", model("llama").to_str().unwrap()])
 }
 
 /// The arguments of a short run of GRPO in `folder/name`, with `more` keys of `[rollout]`.
-fn grpo(folder: &Path, name: &str, steps: usize, more: &str) -> Vec<String> {
+pub(crate) fn grpo(folder: &Path, name: &str, steps: usize, more: &str) -> Vec<String> {
     let prompts: Vec<String> = (0..6)
         .map(|at| json!({"prompt": format!("Say {}:", "ab".repeat(at + 1))}).to_string() + "\n")
         .collect();
@@ -34,17 +34,17 @@ fn grpo(folder: &Path, name: &str, steps: usize, more: &str) -> Vec<String> {
     vec!["grpo".to_owned(), config.display().to_string()]
 }
 
-fn train(folder: &Path, name: &str, steps: usize, more: &str) -> Ran {
+pub(crate) fn train(folder: &Path, name: &str, steps: usize, more: &str) -> Ran {
     let output = hearken(grpo(folder, name, steps, more)).env(KEY, "admin").output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-fn servers(urls: &[&str]) -> String {
+pub(crate) fn servers(urls: &[&str]) -> String {
     format!("servers = {urls:?}\nserver_key_env = \"{KEY}\"\nserver_timeout_s = 30")
 }
 
-fn steps(folder: &Path, name: &str) -> Vec<Value> {
+pub(crate) fn steps(folder: &Path, name: &str) -> Vec<Value> {
     let records = json_lines(&folder.join(name).join("metrics.jsonl"));
     records.into_iter().filter(|record| record.get("loss").is_some()).collect()
 }

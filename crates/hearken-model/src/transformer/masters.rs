@@ -51,6 +51,31 @@ impl<D: Device> Model<D> {
         }
     }
 
+    /// Gives `take` the master values of each trained weight of which products in bfloat16 read a copy, with its index, and holds
+    /// the copy alone: for those who share masters out.
+    ///
+    /// # Panics
+    /// If products read f32.
+    pub fn give_masters(&mut self, mut take: impl FnMut(usize, Vec<f32>)) {
+        let weights: Vec<usize> =
+            linears(&self.plan).iter().map(|linear| linear.weight.0).collect();
+        for index in weights {
+            if self.params.is_trained(index) && !self.params.is_rounded(index) {
+                take(index, self.params.values(index));
+                self.hold_weight(index, Masters::Bf16);
+            }
+        }
+    }
+
+    /// Puts the master values of a weight back that [`Model::give_masters`] has given.
+    ///
+    /// # Panics
+    /// If their number is not the weight's.
+    pub fn take_masters(&mut self, index: usize, values: &[f32]) {
+        let values = self.device().upload(values);
+        self.params.replace(index, values);
+    }
+
     /// Holds what `masters` says of one parameter, if it is the weight of a block's linear map.
     pub(super) fn hold_weight(&mut self, index: usize, masters: Masters) {
         let reads = |linear: &LinearParams| linear.weight.0 == index;

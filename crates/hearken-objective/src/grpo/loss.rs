@@ -49,7 +49,8 @@ impl Algorithm {
     /// sum = Σ_t c_t·ℓ(ρ_t, Â_t) + β·Σ_t k(log π_θ − log π_ref)_t·(ρ_t or 1)
     /// ```
     ///
-    /// `c_t` is the sampler's correction, 1 without. All slices that are read have length T.
+    /// `c_t` is the sampler's correction, 1 without; with [`SamplerCorrection::Ratio`] every ρ is π_θ/π_sampled
+    /// instead. All slices that are read have length T.
     ///
     /// # Panics
     /// If the lengths differ.
@@ -67,6 +68,8 @@ impl Algorithm {
     /// assert_eq!((loss.sum, loss.grad_logprobs), (-1.0, vec![-0.5, -0.5]));
     /// ```
     pub fn loss(&self, terms: CompletionTerms<'_>) -> CompletionLoss {
+        let terms =
+            CompletionTerms { old_logprobs: terms.sampler().base(self.correction), ..terms };
         let policy = self.policy_loss(terms);
         let mut loss = CompletionLoss {
             sum: policy.sum,
@@ -86,12 +89,12 @@ impl Algorithm {
     }
 
     fn policy_loss(&self, terms: CompletionTerms<'_>) -> crate::surrogate::TokenLoss {
-        let CompletionTerms { logprobs, old_logprobs, sampled_logprobs, advantages, .. } = terms;
+        let CompletionTerms { logprobs, old_logprobs, advantages, .. } = terms;
         let plain = PolicyTerms { logprobs, old_logprobs, advantages };
-        if self.correction == SamplerCorrection::None {
+        if matches!(self.correction, SamplerCorrection::None | SamplerCorrection::Ratio) {
             return self.surrogate.loss(self.ratio, plain);
         }
-        let weights = self.correction.weights(SamplerTerms { old_logprobs, sampled_logprobs });
+        let weights = self.correction.weights(terms.sampler());
         if let Surrogate::Vespo { .. } = self.surrogate {
             // VESPO's weight is of π_θ against the sampler: the correction belongs inside it.
             let old_logprobs: Vec<f64> = old_logprobs
@@ -107,6 +110,13 @@ impl Algorithm {
         // advantage weights the loss.
         let advantages: Vec<f64> = advantages.iter().zip(&weights).map(|(a, c)| a * c).collect();
         self.surrogate.loss(self.ratio, PolicyTerms { advantages: &advantages, ..plain })
+    }
+}
+
+impl<'a> CompletionTerms<'a> {
+    /// What the sampler saw against what the trainer sees.
+    pub fn sampler(&self) -> SamplerTerms<'a> {
+        SamplerTerms { old_logprobs: self.old_logprobs, sampled_logprobs: self.sampled_logprobs }
     }
 }
 

@@ -91,6 +91,11 @@ pub enum SamplerCorrection {
         /// Largest weight that counts.
         max: f64,
     },
+    /// Ratios are those to the sampler, ρ = π_θ/π_sampled, at the algorithm's own level: what stops the gradient of a
+    /// policy that has moved counts the way since the tokens were sampled, and not since π_old. PPO's own objective on
+    /// samples that are stale; the corrections above are the decoupled one, whose ratio starts from π_old. Hilton et al.
+    /// 2021, arXiv:2110.00641, eq. 2 and 5; Fu et al. 2025, arXiv:2505.24298 (AReaL), section 5.2.
+    Ratio,
 }
 
 /// Log-probabilities of one completion as trainer and sampler saw them.
@@ -117,7 +122,7 @@ impl SamplerCorrection {
     /// ```
     pub fn weights(self, terms: SamplerTerms<'_>) -> Vec<f64> {
         match self {
-            Self::None => vec![1.0; terms.old_logprobs.len()],
+            Self::None | Self::Ratio => vec![1.0; terms.old_logprobs.len()],
             Self::Truncate { level, max } => {
                 terms.ratios(level).into_iter().map(|c| at_most(c, max)).collect()
             }
@@ -129,7 +134,30 @@ impl SamplerCorrection {
     }
 }
 
-impl SamplerTerms<'_> {
+impl<'a> SamplerTerms<'a> {
+    /// What the ratios of a loss start from: log π_old, or log π_sampled under [`SamplerCorrection::Ratio`].
+    ///
+    /// # Panics
+    /// If they start from the sampler, and the lengths differ.
+    ///
+    /// ```
+    /// use hearken_objective::grpo::shaping::{SamplerCorrection, SamplerTerms};
+    /// let terms = SamplerTerms { old_logprobs: &[-1.0], sampled_logprobs: &[-3.0] };
+    /// assert_eq!(terms.base(SamplerCorrection::Ratio), [-3.0]);
+    /// assert_eq!(terms.base(SamplerCorrection::None), [-1.0]);
+    /// ```
+    pub fn base(self, correction: SamplerCorrection) -> &'a [f64] {
+        if correction != SamplerCorrection::Ratio {
+            return self.old_logprobs;
+        }
+        assert_eq!(
+            self.sampled_logprobs.len(),
+            self.old_logprobs.len(),
+            "sampled_logprobs: one per token"
+        );
+        self.sampled_logprobs
+    }
+
     fn ratios(self, level: RatioLevel) -> Vec<f64> {
         let n = self.old_logprobs.len();
         assert_eq!(self.sampled_logprobs.len(), n, "sampled_logprobs: one per token");

@@ -214,10 +214,14 @@ fn gradients_are_those_of_central_differences() {
         SamplerCorrection::None,
         SamplerCorrection::Truncate { level: RatioLevel::Token, max: 1.05 },
         SamplerCorrection::Mask { level: RatioLevel::CompletionMean, min: 0.5, max: 2.0 },
+        SamplerCorrection::Ratio,
+        SamplerCorrection::Ratio,
+        SamplerCorrection::Ratio,
     ];
     for estimator in [KlEstimator::K1, KlEstimator::K2, KlEstimator::K3] {
         for weight in [KlWeight::One, KlWeight::Ratio] {
-            for (ratio, correction) in LEVELS.into_iter().zip(corrections) {
+            let levels = LEVELS.into_iter().chain(LEVELS);
+            for (ratio, correction) in levels.zip(corrections) {
                 let kl = KlPlacement::InLoss { beta: 0.3, estimator, weight };
                 let algorithm =
                     Algorithm { kl, ratio, correction, surrogate: wide, ..preset("grpo") };
@@ -259,6 +263,29 @@ fn a_truncated_correction_weighs_each_token() {
     let terms = CompletionTerms { sampled_logprobs: &sampled, ..batch.terms(0, &[1.0; 3]) };
     let expected = [-1.0, -2.0, -(-0.5f64).exp()];
     assert_close(&algorithm.loss(terms).grad_logprobs, &expected, 1e-14);
+}
+
+/// The policy has moved by 1.5 since the sampler and by nothing since π_old: a ratio to the sampler has left the range.
+#[test]
+fn a_ratio_to_the_sampler_counts_how_far_the_policy_has_moved_since() {
+    let batch = Batch::new();
+    let algorithm = Algorithm { kl: KlPlacement::None, ..preset("grpo") };
+    let to_sampler = Algorithm { correction: SamplerCorrection::Ratio, ..algorithm };
+    let mut sampled = batch.logprobs[0].clone();
+    sampled[1] -= 1.5f64.ln();
+    sampled[2] += 1.5f64.ln();
+    for (advantage, expected) in [(1.0, [-1.0, 0.0, -1.0 / 1.5]), (-1.0, [1.0, 1.5, 0.0])] {
+        let advantages = [advantage; 3];
+        let terms = CompletionTerms { sampled_logprobs: &sampled, ..batch.terms(0, &advantages) };
+        let loss = to_sampler.loss(terms);
+        assert_close(&loss.grad_logprobs, &expected, 1e-14);
+        assert_eq!(loss.clipped_high + loss.clipped_low, 1);
+        // Its value is that of the plain loss whose π_old is the sampler.
+        let plain = CompletionTerms { old_logprobs: &sampled, ..terms };
+        assert_eq!(loss, algorithm.loss(plain));
+    }
+    let agrees = batch.terms(0, &[1.0; 3]);
+    assert_eq!(to_sampler.loss(agrees), algorithm.loss(agrees));
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub struct Shares {
 impl Shares {
     /// Parts that take so much work each: the largest first, each to the process that has the least to do
     /// (Graham 1969: at most 4⁄3 of the best there is).
-    pub(super) fn of(work: &[usize], rank: usize, size: usize) -> Self {
+    pub fn of(work: &[usize], rank: usize, size: usize) -> Self {
         let mut order: Vec<usize> = (0..work.len()).collect();
         order.sort_by_key(|&part| std::cmp::Reverse(work[part]));
         let (mut of, mut loads) = (vec![Vec::new(); size], vec![0; size]);
@@ -31,7 +31,12 @@ impl Shares {
 
     /// The numbers of this process's parts, in order.
     pub fn own(&self) -> &[usize] {
-        &self.of[self.rank]
+        self.of_rank(self.rank)
+    }
+
+    /// The numbers of a process's parts, in order.
+    pub fn of_rank(&self, rank: usize) -> &[usize] {
+        &self.of[rank]
     }
 
     /// What this process has of one thing per part, in order.

@@ -227,10 +227,13 @@ fn save_model<D: Device, F: Frame<D>>(
     frame: &mut F,
     name: &str,
 ) -> Result<Option<NoRoom>, TrainError> {
-    if !frame.run().ranks.is_first() {
-        return Ok(None);
-    }
-    with_average(frame, |frame| frame.save_model(name))
+    frame.run().gather_masters();
+    let saved = match frame.run().ranks.is_first() {
+        true => with_average(frame, |frame| frame.save_model(name)),
+        false => Ok(None),
+    };
+    frame.run().share_masters();
+    saved
 }
 
 fn save_checkpoint<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainError> {

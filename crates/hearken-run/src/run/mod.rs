@@ -11,7 +11,7 @@ mod opening;
 use std::cmp::Ordering;
 use std::path::PathBuf;
 
-use hearken_config::{NonNegative, SamplesConfig, SharedSections};
+use hearken_config::{MasterWeights, NonNegative, SamplesConfig, SharedSections};
 use hearken_model::checkpoint::NoRoom;
 use hearken_model::{Batch, Gradients, Keep, LogitLoss, Model, OutputGrads, Pass, Tokenizer};
 use hearken_tensor::Device;
@@ -506,9 +506,57 @@ impl<D: Device, K: TrainerState> Run<D, K> {
         ));
     }
 
+    fn shares_masters(&self) -> bool {
+        self.settings.model.masters == MasterWeights::Shared && 1 < self.ranks.size()
+    }
+
+    /// Where the configuration says so, has the optimizer hold this process's share of the master values of trained weights, and
+    /// the models what products read of them.
+    fn share_masters(&mut self) {
+        if !self.shares_masters() {
+            return;
+        }
+        let Self { model, companion, optimizer, .. } = self;
+        let device = model.device().clone();
+        let companion = companion.as_mut().map(|other| &mut other.model);
+        for (store, model) in std::iter::once(model).chain(companion).enumerate() {
+            model.give_masters(|index, values| {
+                optimizer.hold_master(&device, store, index, &values);
+            });
+        }
+    }
+
+    /// Gives the models of the first process their master values back, to be saved; all processes call it at once, and
+    /// [`Run::share_masters`] takes them away again.
+    fn gather_masters(&mut self) {
+        if !self.shares_masters() {
+            return;
+        }
+        let Self { model, companion, optimizer, ranks, .. } = self;
+        let device = model.device().clone();
+        optimizer.whole_masters(&device, ranks, |store, index, values| {
+            let of = match companion.as_mut().filter(|_| 0 < store) {
+                Some(other) => &mut other.model,
+                None => &mut *model,
+            };
+            of.take_masters(index, values);
+        });
+    }
+
     /// Makes a checkpoint; `more` are models that are not trained and saved with those that are, `file` is what
     /// else the trainer goes on with.
     fn save_checkpoint(
+        &mut self,
+        more: Option<NamedModel<'_, D>>,
+        file: Option<&StateFile>,
+    ) -> Result<(), TrainError> {
+        self.gather_masters();
+        let saved = self.save_checkpoint_of_masters(more, file);
+        self.share_masters();
+        saved
+    }
+
+    fn save_checkpoint_of_masters(
         &mut self,
         more: Option<NamedModel<'_, D>>,
         file: Option<&StateFile>,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hearken_config::{DataConfig, Frozen, LoraSection, ModelSource, SharedSections};
+use hearken_config::{DataConfig, Frozen, LoraSection, MasterWeights, ModelSource, SharedSections};
 use hearken_model::chat::BUILT_IN_FORMAT;
 use hearken_model::{Adapter, LoadOptions, LoadReport, Masters, Model, ModelError, Tokenizer};
 use hearken_tensor::Device;
@@ -232,18 +232,19 @@ impl<'p> Opening<'p> {
         let decay = self.settings.train.ema.map(|decay| *decay);
         let is_rounded =
             |index| model.params().is_trained(index) && model.params().is_rounded(index);
-        if decay.is_some() && (0..model.params().len()).any(is_rounded) {
-            return Err(TrainError::Other(
-                "`train.ema`: found beside `model.masters` = \"bf16\", whose weights hold no change as small as \
+        let is_shared = self.settings.model.masters == MasterWeights::Shared;
+        if decay.is_some() && (is_shared || (0..model.params().len()).any(is_rounded)) {
+            let name = if is_shared { "shared" } else { "bf16" };
+            return Err(TrainError::Other(format!(
+                "`train.ema`: found beside `model.masters` = {name:?}, whose weights hold no change as small as \
                  those of a mean; expected masters in \"f32\", or no mean"
-                    .to_owned(),
-            ));
+            )));
         }
         let average = decay.map(|decay| match checkpoint {
             Some(checkpoint) => checkpoint.average(model.params(), decay),
             None => Ok(Average::new(model.params(), decay)),
         });
-        Ok(Run {
+        let mut run = Run {
             average: average.transpose()?,
             schedule: Schedule::new(config, total),
             gradients: model.gradients(),
@@ -261,7 +262,9 @@ impl<'p> Opening<'p> {
             companion,
             optimizer,
             total,
-        })
+        };
+        run.share_masters();
+        Ok(run)
     }
 }
 

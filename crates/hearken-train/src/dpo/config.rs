@@ -62,7 +62,7 @@ impl Configuration for DpoConfig {
             let reason = "a mean of two adapters is no mean of their models; remove one of the two";
             return Err(Complaint::exclusive("dpo.reference_sync_steps", "lora", reason));
         }
-        if self.shared.model.masters == MasterWeights::Bf16 && resolved.reference.sync.is_some() {
+        if self.shared.model.masters != MasterWeights::F32 && resolved.reference.sync.is_some() {
             let reason =
                 "the mean of reference and policy would be lost in rounding; remove one of the two";
             return Err(Complaint::exclusive("dpo.reference_sync_steps", "model.masters", reason));

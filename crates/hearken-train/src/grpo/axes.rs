@@ -199,21 +199,25 @@ impl GrpoSettings {
 
     pub(super) fn correction(
         &self,
-        preset: SamplerCorrection,
+        preset: Algorithm,
+        surrogate: Surrogate,
         rollout: &RolloutConfig,
         unused: &mut Unused,
     ) -> Result<SamplerCorrection, Complaint> {
         let keys = CorrectionKeys {
             section: "grpo",
+            has_ratio: surrogate != Surrogate::Reinforce,
             name: self.correction,
             level: self.correction_level.map(RatioLevel::from),
             min: self.correction_min,
             max: self.correction_max,
         };
-        let (correction, keys) = keys.resolve(rollout, preset)?;
+        let (correction, keys) = keys.resolve(rollout, preset.correction)?;
         for key in keys {
             unused.note(key, true);
         }
+        let is_ratio = correction == SamplerCorrection::Ratio;
+        unused.note("correction", is_ratio && surrogate == Surrogate::Reinforce);
         Ok(correction)
     }
 

@@ -167,6 +167,7 @@ pub struct ClipMetrics {
 pub(super) struct Clipping {
     level: RatioLevel,
     clip: Clip,
+    correction: SamplerCorrection,
 }
 
 impl Clipping {
@@ -185,7 +186,7 @@ impl Clipping {
             Surrogate::Vespo { .. } => RatioLevel::CompletionSum,
             _ => algorithm.ratio,
         };
-        Self { level, clip }
+        Self { level, clip, correction: algorithm.correction }
     }
 
     fn metrics(self, terms: PolicyTerms<'_>) -> RatioMetrics {
@@ -241,7 +242,7 @@ impl GrpoStepSums {
     pub(super) fn observe(&mut self, one: &Experience, logprobs: &[f64], clipping: Clipping) {
         let own = clipping.metrics(PolicyTerms {
             logprobs,
-            old_logprobs: &one.old_logprobs,
+            old_logprobs: one.terms(logprobs).sampler().base(clipping.correction),
             advantages: &one.advantages,
         });
         let low = own.clipped_low.value();

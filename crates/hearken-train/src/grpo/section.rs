@@ -248,13 +248,14 @@ impl GrpoSettings {
             replay: rollout.replay.is_some(),
         };
         let mut unused = Unused(Vec::new());
+        let surrogate = self.surrogate(preset.surrogate, &mut unused);
         let algorithm = Algorithm {
             credit: self.credit(preset.credit, &mut unused)?,
             ratio: self.ratio.map_or(preset.ratio, RatioLevel::from),
-            surrogate: self.surrogate(preset.surrogate, &mut unused),
+            surrogate,
             aggregation: self.aggregation(preset.aggregation, setting, &mut unused),
             overlong: self.overlong(preset.overlong, setting, &mut unused),
-            correction: self.correction(preset.correction, rollout, &mut unused)?,
+            correction: self.correction(preset, surrogate, rollout, &mut unused)?,
             ..preset
         };
         let groups = self.groups(preset.groups, setting);

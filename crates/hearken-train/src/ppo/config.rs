@@ -127,6 +127,7 @@ impl PpoSettings {
     fn correction(&self, rollout: &RolloutConfig) -> Result<SamplerCorrection, Complaint> {
         let keys = CorrectionKeys {
             section: "ppo",
+            has_ratio: true,
             name: self.correction,
             level: None,
             min: self.correction_min,

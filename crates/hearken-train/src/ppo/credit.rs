@@ -45,6 +45,11 @@ impl Experience {
         is_known.then_some(SamplerTerms { old_logprobs, sampled_logprobs })
     }
 
+    /// What ratios start from.
+    pub(super) fn ratio_base(&self, correction: SamplerCorrection) -> &[f64] {
+        self.sampler().map_or(&self.old_logprobs, |terms| terms.base(correction))
+    }
+
     pub(super) fn tokens(&self) -> usize {
         self.old_logprobs.len()
     }
@@ -87,7 +92,7 @@ pub(super) fn credit(
 
 /// Multiplies advantages by the weights of a correction: the clipped loss of a token is as many times as large.
 fn correct(experience: &mut [Experience], correction: SamplerCorrection) {
-    if correction == SamplerCorrection::None {
+    if matches!(correction, SamplerCorrection::None | SamplerCorrection::Ratio) {
         return;
     }
     for one in experience {

@@ -109,11 +109,8 @@ impl PpoMicrobatch<'_> {
         let kl_in_loss = config.kl.placement == KlPlacement::Loss;
         let mut grads = Vec::with_capacity(self.batch.predictions.len());
         for (one, logprobs) in self.experience.iter().zip(logprobs) {
-            let terms = PolicyTerms {
-                logprobs,
-                old_logprobs: &one.old_logprobs,
-                advantages: &one.advantages,
-            };
+            let old_logprobs = one.ratio_base(config.correction);
+            let terms = PolicyTerms { logprobs, old_logprobs, advantages: &one.advantages };
             let TokenLoss { sum, mut grad_logprobs, .. } = surrogate.loss(RatioLevel::Token, terms);
             sums.policy += Mean { sum, count: logprobs.len() };
             sums.ratios = sums.ratios.merge(RatioMetrics::of(terms, config.ppo.clip()));
@@ -165,6 +162,7 @@ mod tests {
     use crate::rollout::{Rollout, RolloutOrigin, ScoredRollout};
     use hearken_config::Configuration;
     use hearken_config::LoadedConfig;
+    use hearken_objective::grpo::shaping::SamplerCorrection;
     use hearken_reward_source::WeightedSum;
     use hearken_run::encode::PromptExample;
     use hearken_run::progress::Silent;
@@ -190,7 +188,7 @@ mod tests {
             let rollout = Rollout {
                 prompt: Arc::clone(&prompt),
                 group: 0,
-                completion: Completion { ids, logprobs: Vec::new(), stop_reason },
+                completion: Completion { ids, logprobs: logprobs(4.0), stop_reason },
                 text: String::new(),
                 origin: RolloutOrigin::Sampled { version: 0 },
             };
@@ -259,9 +257,25 @@ mod tests {
     /// Along its own direction, the derivative of the loss is the norm of the gradient.
     #[test]
     fn policy_value_entropy_and_kl_enter_one_gradient() {
+        check_gradient(SamplerCorrection::None);
+    }
+
+    #[test]
+    fn so_they_do_where_ratios_are_to_the_sampler() {
+        check_gradient(SamplerCorrection::Ratio);
+    }
+
+    fn check_gradient(correction: SamplerCorrection) {
         let folder = tempfile::tempdir().unwrap();
-        let (config, mut session) = session(folder.path());
+        let (mut config, mut session) = session(folder.path());
+        config.correction = correction;
         let experience = experience();
+        for one in &experience {
+            let sampled = correction == SamplerCorrection::Ratio;
+            let expected =
+                if sampled { &one.scored.rollout.completion.logprobs } else { &one.old_logprobs };
+            assert_eq!(one.ratio_base(correction), expected);
+        }
         let minibatch: Vec<&Experience> = experience.iter().collect();
         let step = |session: &mut RolloutSession<Cpu>| -> f64 {
             session.run.begin_step();

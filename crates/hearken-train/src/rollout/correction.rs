@@ -16,12 +16,16 @@ pub enum CorrectionName {
     Truncate,
     /// Weights outside the bounds are 0.
     Mask,
+    /// Ratios are those to the sampler.
+    Ratio,
 }
 
 /// The keys of a section about it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CorrectionKeys {
     pub(crate) section: &'static str,
+    /// Whether the loss has a ratio, which may start from the sampler.
+    pub(crate) has_ratio: bool,
     pub(crate) name: Option<CorrectionName>,
     pub(crate) level: Option<RatioLevel>,
     pub(crate) min: Option<NonNegative>,
@@ -29,8 +33,8 @@ pub(crate) struct CorrectionKeys {
 }
 
 impl CorrectionKeys {
-    /// What they ask for, and those that mean nothing to it. Where none is named it is `otherwise`, but for
-    /// weights in eight bits and those of servers, whose difference is not rounding alone.
+    /// What they ask for, and those that mean nothing to it. Where none is named it is `otherwise`, but for weights in
+    /// eight bits and those of servers, whose difference is not rounding alone, and for those of an earlier policy.
     ///
     /// # Errors
     /// If bounds are in the wrong order, or rollouts are replayed, which nobody samples.
@@ -44,12 +48,21 @@ impl CorrectionKeys {
         let max = self.max.map_or(2.0, Positive::get);
         let level = self.level.unwrap_or(RatioLevel::Token);
         let replays = rollout.replay.is_some();
+        let has_bounds = self.max.is_some() || self.level.is_some();
         let correction = match self.name {
+            None if otherwise == SamplerCorrection::None
+                && rollout.ahead.is_some()
+                && self.has_ratio
+                && !has_bounds =>
+            {
+                SamplerCorrection::Ratio
+            }
             None if otherwise == SamplerCorrection::None && rollout.differs() => {
                 SamplerCorrection::Truncate { level, max }
             }
             None => otherwise,
             Some(CorrectionName::None) => SamplerCorrection::None,
+            Some(CorrectionName::Ratio) => SamplerCorrection::Ratio,
             Some(CorrectionName::Truncate) => SamplerCorrection::Truncate { level, max },
             Some(CorrectionName::Mask) => {
                 let key = format!("{}.correction_min", self.section);
@@ -58,10 +71,11 @@ impl CorrectionKeys {
             }
         };
         let none = correction == SamplerCorrection::None;
+        let weighs = !none && correction != SamplerCorrection::Ratio;
         let masks = matches!(correction, SamplerCorrection::Mask { .. });
         let unused = [
-            ("correction_level", self.level.is_some() && none),
-            ("correction_max", self.max.is_some() && none),
+            ("correction_level", self.level.is_some() && !weighs),
+            ("correction_max", self.max.is_some() && !weighs),
             ("correction_min", self.min.is_some() && !masks),
         ];
         if replays && !none {
@@ -73,14 +87,14 @@ impl CorrectionKeys {
     }
 }
 
-/// The share of tokens whose weight a correction bounds or sets to 0; `None` without a correction, or without
+/// The share of tokens whose weight a correction bounds or sets to 0; `None` without weights, or without
 /// tokens.
 pub(crate) fn corrected_share<'a>(
     correction: SamplerCorrection,
     completions: impl Iterator<Item = SamplerTerms<'a>>,
 ) -> Option<f64> {
     let plain = match correction {
-        SamplerCorrection::None => return None,
+        SamplerCorrection::None | SamplerCorrection::Ratio => return None,
         SamplerCorrection::Truncate { level, .. } | SamplerCorrection::Mask { level, .. } => {
             SamplerCorrection::Truncate { level, max: f64::INFINITY }
         }

@@ -6,7 +6,7 @@
 //! its seed with it, so that who completes a prompt changes nothing but the last digits of sums.
 
 use std::collections::{HashSet, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -15,8 +15,11 @@ use std::time::Duration;
 use hearken_config::RolloutConfig;
 use hearken_data::{Completion, StopReason};
 use hearken_generate::{Sampling, SamplingRequest};
-use hearken_judge::sampling_server::{SampleRequest, SamplingServer, SamplingServerError};
-use hearken_model::{Model, Tokenizer};
+use hearken_judge::sampling_server::{
+    LoadedWeights, SampleRequest, Sampled, SampledCompletion, SamplingServer, SamplingServerError,
+    ServerEngine,
+};
+use hearken_model::{Masters, Model, Tokenizer};
 use hearken_reward_source::{BatchScores, RewardSource};
 use hearken_run::encode::PromptExample;
 use hearken_run::error::TrainError;
@@ -42,13 +45,16 @@ pub(crate) struct Servers {
     out: Mutex<HashSet<usize>>,
 }
 
-/// Servers that have the weights.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-struct Ready {
-    /// Their numbers.
-    servers: Vec<usize>,
-    /// The version of the weights, as they call it.
-    version: String,
+/// Servers that have the weights: their numbers, and what each has read.
+type Ready = Vec<(usize, LoadedWeights)>;
+
+/// Where the weights of an iteration lie.
+struct Written {
+    /// A model or, with `is_adapter`, an adapter.
+    directory: PathBuf,
+    is_adapter: bool,
+    /// The whole model, for engines that do not read adapters.
+    merged: Option<PathBuf>,
 }
 
 impl Servers {
@@ -100,51 +106,65 @@ impl Servers {
         }
     }
 
-    /// Has all servers read the weights in `directory`; gives those that did.
-    fn load(&self, directory: &Path, is_adapter: bool) -> Result<Ready, String> {
-        let found: Vec<_> = thread::scope(|scope| {
-            let load =
-                |server| scope.spawn(move || SamplingServer::load(server, directory, is_adapter));
-            let threads: Vec<_> = self.all.iter().map(load).collect();
+    /// Whether one of those that answer does not read adapters.
+    fn want_whole_models(&self) -> bool {
+        let reads = |engine: ServerEngine| engine.reads_adapters();
+        self.each(SamplingServer::engine).into_iter().flatten().any(|(engine, _)| !reads(engine))
+    }
+
+    /// What all servers say, asked at once.
+    fn each<T: Send>(&self, ask: impl Fn(&SamplingServer) -> T + Sync) -> Vec<T> {
+        thread::scope(|scope| {
+            let ask = &ask;
+            let threads: Vec<_> =
+                self.all.iter().map(|server| scope.spawn(move || ask(server))).collect();
             threads.into_iter().map(|one| one.join().expect("no client panics")).collect()
+        })
+    }
+
+    /// Has all servers read the weights; gives those that did.
+    fn load(&self, written: &Written) -> Result<Ready, String> {
+        let Written { directory, is_adapter, merged } = written;
+        let found = self.each(|server| match merged {
+            Some(merged) if !server.engine()?.0.reads_adapters() => server.load(merged, false),
+            _ => server.load(directory, *is_adapter),
         });
-        let (mut servers, mut version, mut failures) = (Vec::new(), None, Vec::new());
+        let (mut ready, mut failures) = (Ready::new(), Vec::new());
         for (index, loaded) in found.into_iter().enumerate() {
             match loaded {
-                Ok(own) => match &version {
-                    // They read the same files.
-                    Some(other) if *other != own => failures.push((
-                        index,
-                        format!(
-                            "{}: found version {own} of the weights, expected {other} as elsewhere",
-                            self.all[index].url()
-                        ),
-                    )),
-                    _ => {
-                        version = Some(own);
-                        servers.push(index);
+                Ok(own) => {
+                    // They read the same files, and call them the same.
+                    let same = |(_, other): &&(usize, LoadedWeights)| other.engine == own.engine;
+                    match ready.iter().find(same).map(|(_, other)| &other.version) {
+                        Some(other) if *other != own.version => failures.push((
+                            index,
+                            format!(
+                                "{}: found version {} of the weights, expected {other} as elsewhere",
+                                self.all[index].url(),
+                                own.version
+                            ),
+                        )),
+                        _ => ready.push((index, own)),
                     }
-                },
+                }
                 Err(error) if error.is_of_request => return Err(error.to_string()),
                 Err(error) => failures.push((index, error.to_string())),
             }
         }
-        match version {
-            Some(version) => {
-                for server in &servers {
-                    self.take_in(*server);
-                }
-                for (server, failure) in &failures {
-                    self.leave_out(*server, failure);
-                }
-                Ok(Ready { servers, version })
-            }
-            None => Err(format!(
+        if ready.is_empty() {
+            return Err(format!(
                 "none of the servers has the weights: {}; the run goes on from its last checkpoint when one \
                  is there",
                 failures.into_iter().map(|(_, failure)| failure).collect::<Vec<_>>().join("; ")
-            )),
+            ));
         }
+        for (server, _) in &ready {
+            self.take_in(*server);
+        }
+        for (server, failure) in &failures {
+            self.leave_out(*server, failure);
+        }
+        Ok(ready)
     }
 }
 
@@ -195,20 +215,36 @@ impl<D: Device> ServedPolicy<'_, D> {
     fn load(&self, version: u64) -> Result<Ready, TrainError> {
         let root = self.dir.path(WEIGHTS);
         std::fs::create_dir_all(&root).map_err(|error| unusable(&root, &error))?;
-        let name = format!("{WEIGHTS}/{version}");
-        self.dir.save_model(&name, self.model, self.tokenizer, |_| Ok(()))?;
-        let own = self.dir.path(&name);
-        // Servers have a working directory of their own.
-        let own = std::path::absolute(&own).map_err(|error| unusable(&own, &error))?;
         let is_adapter = self.model.adapter().is_some();
-        let ready = self.servers.load(&own, is_adapter).map_err(TrainError::Generate)?;
+        let mut merged = None;
+        if is_adapter && self.servers.want_whole_models() {
+            let model = self.model.merged(Masters::Keep);
+            merged = Some(self.write(&model, &format!("{WEIGHTS}/{version}-merged"))?);
+        }
+        let directory = self.write(self.model, &format!("{WEIGHTS}/{version}"))?;
+        let written = Written { directory, is_adapter, merged };
+        let ready = self.servers.load(&written).map_err(TrainError::Generate)?;
+        let Written { directory, merged, .. } = written;
+        let names: Vec<_> = [Some(&directory), merged.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|own| own.file_name())
+            .collect();
         for entry in std::fs::read_dir(&root).map_err(|error| unusable(&root, &error))? {
             let path = entry.map_err(|error| unusable(&root, &error))?.path();
-            if path.file_name() != own.file_name() {
+            if !names.contains(&path.file_name()) {
                 std::fs::remove_dir_all(&path).map_err(|error| unusable(&path, &error))?;
             }
         }
         Ok(ready)
+    }
+
+    /// Writes a model into the run directory; gives the place as servers find it, which have a working directory of
+    /// their own.
+    fn write(&self, model: &Model<D>, name: &str) -> Result<PathBuf, TrainError> {
+        self.dir.save_model(name, model, self.tokenizer, |_| Ok(()))?;
+        let own = self.dir.path(name);
+        std::path::absolute(&own).map_err(|error| unusable(&own, &error))
     }
 }
 
@@ -249,7 +285,7 @@ impl IterationRequest {
     ) -> Result<Vec<Vec<Completion>>, TrainError> {
         let waiting = Mutex::new(Waiting {
             requests: (0..requests.len()).collect(),
-            servers: self.ready.servers.len(),
+            servers: self.ready.len(),
             under_way: 0,
             is_over: requests.is_empty(),
         });
@@ -257,12 +293,12 @@ impl IterationRequest {
         let (sender, answers) = channel::<Answered>();
         let mut done: Vec<Option<Vec<Completion>>> = vec![None; requests.len()];
         thread::scope(|scope| {
-            for &server in &self.ready.servers {
+            for (server, weights) in &self.ready {
                 let is_out = Arc::new(Mutex::new(false));
                 for _ in 0..AT_ONCE.min(requests.len()) {
                     let (is_out, sender) = (Arc::clone(&is_out), sender.clone());
                     let at = At { waiting: &waiting, freed: &freed, is_out };
-                    scope.spawn(move || self.work(server, requests, &at, &sender));
+                    scope.spawn(move || self.work(*server, weights, requests, &at, &sender));
                 }
             }
             drop(sender);
@@ -305,12 +341,13 @@ impl IterationRequest {
     fn work(
         &self,
         server: usize,
+        weights: &LoadedWeights,
         requests: &[SamplingRequest],
         at: &At<'_>,
         sender: &Sender<Answered>,
     ) {
         while let Some(index) = at.next() {
-            match self.ask(server, &requests[index]) {
+            match self.ask(server, weights, &requests[index]) {
                 Ok(completions) => {
                     at.finished();
                     // Who asked may have given up.
@@ -334,12 +371,13 @@ impl IterationRequest {
     fn ask(
         &self,
         server: usize,
+        weights: &LoadedWeights,
         request: &SamplingRequest,
     ) -> Result<Vec<Completion>, SamplingServerError> {
         let Sampling { temperature, top_p, top_k, min_p, max_new_tokens, ref stop, .. } =
             self.sampling;
         let server = &self.servers.all[server];
-        let (version, sampled) = server.complete(&SampleRequest {
+        let request = SampleRequest {
             prompt_ids: &request.prompt_ids,
             samples: request.samples,
             seed: request.seed,
@@ -349,14 +387,15 @@ impl IterationRequest {
             min_p,
             max_new_tokens,
             stop,
-        })?;
-        if version != self.ready.version {
+        };
+        let Sampled { version, completions } = server.complete(weights, &request)?;
+        if let Some(version) = version.filter(|version| *version != weights.version) {
             let reason =
-                format!("found an answer of version {version}, expected {}", self.ready.version);
+                format!("found an answer of version {version}, expected {}", weights.version);
             let url = server.url().to_owned();
             return Err(SamplingServerError { url, reason, is_of_request: false });
         }
-        let completion = |one: hearken_judge::sampling_server::SampledCompletion| {
+        let completion = |one: SampledCompletion| {
             let is_end = one.ids.last().is_some_and(|last| self.eos.contains(last));
             let stop_reason = match (one.is_ended, is_end) {
                 (true, true) => StopReason::EndOfText,
@@ -366,7 +405,7 @@ impl IterationRequest {
             };
             Completion { ids: one.ids, logprobs: one.logprobs, stop_reason }
         };
-        Ok(sampled.into_iter().map(completion).collect())
+        Ok(completions.into_iter().map(completion).collect())
     }
 }
 
