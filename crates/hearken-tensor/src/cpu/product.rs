@@ -54,7 +54,7 @@ fn product(
         return;
     }
     let right = order.source(weight, inner, outputs);
-    let left = blocked::Left::pack(pool, Source::Outer(x));
+    let left = blocked::Left::of(pool, Source::Outer(x));
     blocked::products(&left, &[blocked::RightFactor { right: &right, bias, out: y }], write);
 }
 
@@ -67,7 +67,7 @@ fn transposed_product(pool: &Arc<BufferPool>, left: Input<'_>, right: Input<'_>,
     if inner == 0 {
         return;
     }
-    let left = blocked::Left::pack(pool, Source::Inner(left));
+    let left = blocked::Left::of(pool, Source::Inner(left));
     let right = Source::Inner(right);
     blocked::products(
         &left,
@@ -238,7 +238,7 @@ pub(crate) fn forward_parts(
         part.weight.shape.precision == Precision::F32 && part.weight.prepared.int8().is_none()
     };
     if parts.iter().all(is_f32) {
-        let left = blocked::Left::pack(pool, Source::Outer(x));
+        let left = blocked::Left::of(pool, Source::Outer(x));
         let rights: Vec<Source<'_>> = parts
             .iter()
             .map(|part| {

@@ -36,7 +36,7 @@ pub(crate) enum Left {
     #[cfg(target_arch = "x86_64")]
     Paired(pack::PairedLeft),
     /// Rounded, in f32.
-    Wide(blocked::Left),
+    Wide(blocked::Left<'static>),
 }
 
 impl Left {

@@ -1,8 +1,8 @@
 //! Products by multiply-adds of f32: those in f32, and those in bfloat16 where the processor has no
 //! products of it.
 //!
-//! The left factor is packed once, in panels of a few rows. The right one is turned into strips of f32 as
-//! they are needed, from wherever its elements lie and however they are kept ([`Right`]), so that weights
+//! The left factor is cut into panels of a few rows: read where they are where their elements follow one another,
+//! else packed once. The right one is turned into strips of f32 as they are needed, from wherever its elements lie and however they are kept ([`Right`]), so that weights
 //! need no second copy and are read at their own width. A strip stays in the first-level cache while all
 //! panels are multiplied by it; while it is filled, what the next one needs is asked for.
 //!
@@ -16,15 +16,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::buffer::{Buffer, BufferPool};
-use super::lanes::dispatch;
+use super::lanes::{Kernel, LANES, Lanes, dispatch};
 use super::rounding;
-use super::rows::{Output, SharedElements, Source, for_chunks};
+use super::rows::{Input, Output, SharedElements, Source, for_chunks};
 use super::shares::Panels;
 use crate::device::Write;
 use crate::kernels::KernelFamily;
 
 pub(crate) use right::Right;
-use task::{BlockedTask, STRIP};
+use task::{BlockedTask, STRIP, load};
 pub(crate) use task::{Sums, accumulate, put_sums};
 
 /// The most rows of a panel: as many sums as leave registers for the factors.
@@ -36,67 +36,161 @@ fn height_max() -> usize {
     }
 }
 
-/// A left factor in panels: element (row, inner) of a panel is at `inner·height + row`.
-pub(crate) struct Left {
-    values: Buffer,
+/// A left factor in panels of rows.
+pub(crate) struct Left<'a> {
+    values: LeftValues<'a>,
     rows: usize,
     inner: usize,
     height: usize,
     panels: usize,
 }
 
-impl Left {
-    /// Reorders a factor: rows of the source are rows, or inner indices.
-    pub(crate) fn pack(pool: &Arc<BufferPool>, source: Source<'_>) -> Self {
+/// Where the elements of a left factor are.
+enum LeftValues<'a> {
+    /// In panels: element (row, inner) of a panel is at `inner·height + row`.
+    Packed(Buffer),
+    /// Where they were, a row after the other: copies in order would save less than they cost.
+    Rows(Input<'a>),
+}
+
+/// Where a panel's element (row, inner) is: at `inner·step + row·stride` from `pointer` on.
+#[derive(Clone, Copy)]
+struct LeftPanel {
+    pointer: *const f32,
+    step: usize,
+    stride: usize,
+}
+
+impl<'a> Left<'a> {
+    /// A factor: rows of the source are rows, or inner indices.
+    pub(crate) fn of(pool: &Arc<BufferPool>, source: Source<'a>) -> Self {
+        let (rows, inner) = (source.outer(), source.inner());
+        let panels = rows.div_ceil(height_max());
+        match source {
+            Source::Outer(input) if 1 < panels => {
+                let (values, height) = (LeftValues::Rows(input), rows.div_ceil(panels));
+                Self { values, rows, inner, height, panels }
+            }
+            _ => Self::pack(pool, source),
+        }
+    }
+
+    fn pack(pool: &Arc<BufferPool>, source: Source<'_>) -> Self {
         let (rows, inner) = (source.outer(), source.inner());
         let panels = rows.div_ceil(height_max());
         let height = rows.div_ceil(panels.max(1));
-        let values = Buffer::scratch(pool, panels * height * inner);
-        let mut left = Self { values, rows, inner, height, panels };
-        let mut values = std::mem::replace(&mut left.values, Buffer::scratch(pool, 0));
+        let mut values = Buffer::scratch(pool, panels * height * inner);
         let shared = SharedElements::new(&mut values);
         for_chunks(panels, height * inner, |range| {
             for panel in range {
                 // SAFETY: the ranges partition the panels.
                 let panel_values = unsafe { shared.slice(panel * height * inner, height * inner) };
-                pack_panel(source, left.rows_of(panel), height, panel_values);
+                let rows = rows_of(panel, panels, rows);
+                dispatch(PackPanel { source, rows, height, panel: panel_values });
             }
         });
-        left.values = values;
-        left
+        Self { values: LeftValues::Packed(values), rows, inner, height, panels }
     }
 
-    /// The same, rounded to bfloat16.
+    /// A factor in panels, rounded to bfloat16.
     pub(crate) fn pack_rounded(pool: &Arc<BufferPool>, source: Source<'_>) -> Self {
         let mut left = Self::pack(pool, source);
-        rounding::round(&mut left.values);
+        if let LeftValues::Packed(values) = &mut left.values {
+            rounding::round(values);
+        }
         left
     }
 
-    /// The rows of a panel; panels differ by at most one row.
     fn rows_of(&self, panel: usize) -> Range<usize> {
-        panel * self.rows / self.panels..(panel + 1) * self.rows / self.panels
+        rows_of(panel, self.panels, self.rows)
     }
 
-    fn panel(&self, panel: usize) -> &[f32] {
-        let len = self.height * self.inner;
-        &self.values[panel * len..(panel + 1) * len]
+    /// Where the inner indices of a panel begin at `first`.
+    fn panel(&self, panel: usize, first: usize) -> LeftPanel {
+        assert!(panel < self.panels && first <= self.inner, "outside the factor");
+        match &self.values {
+            LeftValues::Packed(values) => {
+                let start = (panel * self.inner + first) * self.height;
+                LeftPanel { pointer: values[start..].as_ptr(), step: self.height, stride: 1 }
+            }
+            LeftValues::Rows(input) => {
+                let stride = input.rows.stride;
+                let start = self.rows_of(panel).start * stride + first;
+                LeftPanel { pointer: input.pointer().wrapping_add(start), step: 1, stride }
+            }
+        }
+    }
+
+    /// All there is where there is one panel, packed.
+    fn lone_panel(&self) -> &[f32] {
+        match &self.values {
+            LeftValues::Packed(values) => values,
+            LeftValues::Rows(_) => panic!("invariant: a lone panel is packed"),
+        }
     }
 }
 
-fn pack_panel(source: Source<'_>, rows: Range<usize>, height: usize, panel: &mut [f32]) {
-    match source {
-        Source::Outer(input) => {
-            for (i, row) in rows.enumerate() {
-                let places = panel.iter_mut().skip(i).step_by(height);
-                places.zip(input.row(row)).for_each(|(to, from)| *to = *from);
+/// The rows of a panel; panels differ by at most one row.
+fn rows_of(panel: usize, panels: usize, rows: usize) -> Range<usize> {
+    panel * rows / panels..(panel + 1) * rows / panels
+}
+
+/// Writes some rows of a factor, `height` elements for one inner index after the other.
+struct PackPanel<'a> {
+    source: Source<'a>,
+    rows: Range<usize>,
+    height: usize,
+    panel: &'a mut [f32],
+}
+
+impl Kernel for PackPanel<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Lanes>(self) {
+        let Self { source, rows, height, panel } = self;
+        match source {
+            Source::Outer(input) => {
+                // Where panels are low a transposition would be of nothing for the most part.
+                let whole = if S::MANY { source.inner() / LANES * LANES } else { 0 };
+                let mut lines = [&[][..]; LANES];
+                lines.iter_mut().zip(rows.clone()).for_each(|(line, row)| *line = input.row(row));
+                for first in (0..whole).step_by(LANES) {
+                    let mut block = [S::splat(0.0); LANES];
+                    for (values, line) in block.iter_mut().zip(&lines[..rows.len()]) {
+                        *values = load(&line[first..first + LANES]);
+                    }
+                    let places = &mut panel[first * height..];
+                    for (i, column) in S::transpose(&block).into_iter().enumerate() {
+                        put(column, rows.len(), &mut places[i * height..]);
+                    }
+                }
+                let rest = &mut panel[whole * height..];
+                for (i, row) in rows.enumerate() {
+                    let places = rest.iter_mut().skip(i).step_by(height);
+                    places.zip(&input.row(row)[whole..]).for_each(|(to, from)| *to = *from);
+                }
+            }
+            Source::Inner(input) => {
+                for inner in 0..source.inner() {
+                    let places = &mut panel[inner * height..];
+                    let values = &input.row(inner)[rows.start..];
+                    match values.first_chunk() {
+                        Some(values) => put(S::load(values), rows.len(), places),
+                        None => places[..rows.len()].copy_from_slice(&values[..rows.len()]),
+                    }
+                }
             }
         }
-        Source::Inner(input) => {
-            for (inner, places) in panel.chunks_exact_mut(height).enumerate() {
-                places[..rows.len()].copy_from_slice(&input.row(inner)[rows.clone()]);
-            }
-        }
+    }
+}
+
+/// Writes the first `count` elements. What is written behind them, where there is room, is written again by
+/// whoever comes to it.
+#[inline(always)]
+fn put<S: Lanes>(values: S, count: usize, places: &mut [f32]) {
+    match places.first_chunk_mut() {
+        Some(places) => values.store(places),
+        None => values.store_partial(&mut places[..count]),
     }
 }
 
@@ -126,7 +220,7 @@ impl<R> RightFactor<'_, R> {
 }
 
 /// `out (+)= left·right (+ bias)` for each part; all are divided among the threads together.
-pub(crate) fn products<R: Right>(left: &Left, parts: &[RightFactor<'_, R>], write: Write) {
+pub(crate) fn products<R: Right>(left: &Left<'_>, parts: &[RightFactor<'_, R>], write: Write) {
     for part in parts {
         part.check([left.rows, left.inner], [part.right.inner(), part.right.columns()]);
     }

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::super::lanes::{Kernel, LANES, Lanes};
-use super::{Left, Right, RightFactor};
+use super::{Left, LeftPanel, Right, RightFactor};
 use crate::device::Write;
 
 /// Columns of the widest strip.
@@ -15,7 +15,7 @@ const INNER_MAX: usize = 256;
 const STEP: usize = 64;
 
 pub(super) struct BlockedTask<'a, R> {
-    pub(super) left: &'a Left,
+    pub(super) left: &'a Left<'a>,
     pub(super) part: &'a RightFactor<'a, R>,
     pub(super) write: Write,
     pub(super) panels: Range<usize>,
@@ -91,12 +91,25 @@ impl<R: Right> BlockedTask<'_, R> {
         block: &Range<usize>,
         strip: *const f32,
     ) {
-        let height = self.left.height;
-        let left = &self.left.panel(panel)[block.start * height..block.end * height];
+        let left = self.left.panel(panel, block.start);
+        let first_row = self.left.rows_of(panel).start;
+        // Where the sums will go: memory brings it while they are made.
+        let out = &self.part.out;
+        let place = out.pointer().wrapping_add(first_row * out.rows.stride + column);
+        for i in 0..M {
+            for j in 0..N {
+                S::prefetch_line(place.wrapping_add(i * out.rows.stride + j * LANES));
+            }
+        }
         let mut sums = [[S::splat(0.0); N]; M];
         // SAFETY: panel and strip have the block's inner indices.
-        unsafe { accumulate::<S, M, N>(left.as_ptr(), height, strip, block.len(), &mut sums) };
-        self.finish(sums, self.left.rows_of(panel).start, column, block.start == 0);
+        unsafe {
+            match left.stride {
+                1 => accumulate::<S, M, N>(left.pointer, left.step, strip, block.len(), &mut sums),
+                _ => accumulate_rows::<S, M, N>(left, strip, block.len(), &mut sums),
+            }
+        }
+        self.finish(sums, first_row, column, block.start == 0);
     }
 
     /// Where there is one panel: strips are short and read once.
@@ -121,7 +134,7 @@ impl<R: Right> BlockedTask<'_, R> {
 
     #[inline(always)]
     fn lone_rows<S: Lanes, const M: usize, const N: usize>(&self, strip: *mut f32) {
-        let left = self.left.panel(0);
+        let left = self.left.lone_panel();
         for column in self.columns.clone().step_by(N * LANES) {
             for block in self.blocks() {
                 let mut sums = [[S::splat(0.0); N]; M];
@@ -160,15 +173,37 @@ pub(crate) fn put_sums<S: Lanes, R, const M: usize, const N: usize>(
     add: bool,
     with_bias: bool,
 ) {
-    let width = part.out.rows.width;
+    let rows = part.out.rows;
     let bias = part.bias.filter(|_| with_bias);
+    if column + N * LANES <= rows.width {
+        assert!(row + M <= rows.rows, "rows {row}..{} of {}", row + M, rows.rows);
+        let mut added = [S::splat(0.0); N];
+        if let Some(bias) = bias {
+            for (j, added) in added.iter_mut().enumerate() {
+                *added = load(&bias[column + j * LANES..][..LANES]);
+            }
+        }
+        let first = part.out.pointer().wrapping_add(row * rows.stride + column);
+        for (i, sums) in sums.into_iter().enumerate() {
+            for (j, sum) in sums.into_iter().enumerate() {
+                let place = first.wrapping_add(i * rows.stride + j * LANES);
+                // SAFETY: asserted above; these elements are the caller's.
+                unsafe {
+                    let sum = if add { S::load_at(place).add(sum) } else { sum };
+                    let sum = if bias.is_some() { sum.add(added[j]) } else { sum };
+                    sum.store_at(place);
+                }
+            }
+        }
+        return;
+    }
     for (i, sums) in sums.into_iter().enumerate() {
         for (j, sum) in sums.into_iter().enumerate() {
             let start = column + j * LANES;
-            if width <= start {
+            if rows.width <= start {
                 continue;
             }
-            let len = (width - start).min(LANES);
+            let len = (rows.width - start).min(LANES);
             // SAFETY: these elements are the caller's, which holds them one vector at a time.
             let out = unsafe { part.out.slice(row + i, start, len) };
             let mut sum = sum;
@@ -212,6 +247,45 @@ pub(crate) unsafe fn accumulate<S: Lanes, const M: usize, const N: usize>(
             for j in 0..N {
                 own[i][j] = factor.mul_add(line[j], own[i][j]);
             }
+        }
+    }
+    *sums = own;
+}
+
+/// As [`accumulate`], for rows that lie apart, with their inner indices side by side.
+///
+/// # Safety
+/// `left` is readable for M rows of `len` inner indices, `right` for `len` rows of N vectors.
+#[inline(always)]
+unsafe fn accumulate_rows<S: Lanes, const M: usize, const N: usize>(
+    left: LeftPanel,
+    right: *const f32,
+    len: usize,
+    sums: &mut Sums<S, M, N>,
+) {
+    let mut own = *sums;
+    // Every third row, from which the two behind it are one and two strides away: an address of each row by
+    // itself would not fit into registers.
+    let mut thirds = [left.pointer; 4];
+    for (third, pointer) in thirds.iter_mut().enumerate() {
+        *pointer = pointer.wrapping_add(3 * third * left.stride);
+    }
+    for inner in 0..len {
+        let mut line = [S::splat(0.0); N];
+        for j in 0..N {
+            // SAFETY: the caller's promise.
+            line[j] = unsafe { S::load_at(right.add((inner * N + j) * LANES)) };
+        }
+        for i in 0..M {
+            let place = thirds[i / 3].wrapping_add(i % 3 * left.stride);
+            // SAFETY: the caller's promise.
+            let factor = S::splat(unsafe { *place });
+            for j in 0..N {
+                own[i][j] = factor.mul_add(line[j], own[i][j]);
+            }
+        }
+        for third in &mut thirds {
+            *third = third.wrapping_add(1);
         }
     }
     *sums = own;
