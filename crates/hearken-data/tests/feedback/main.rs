@@ -7,6 +7,7 @@ mod exports;
 mod files;
 mod real_data;
 mod round_trips;
+mod served;
 mod speed;
 mod suggestions;
 mod traps;
