@@ -137,9 +137,10 @@ pub(crate) struct Scaling {
 const EXAMPLES: &str = "\
 Examples:
   hearken scaling --ranks 1,2,4,8 --json scaling.json
-  hearken scaling --ranks 8,64,512 --grow --parameters 7e9 --train-tokens-per-s 9000 \\
-      --step-ms 8 --sequence-ms 0.02 --slots 256 --link 300 --network 50 --latency 5 --memory 3000 \\
-      --record-tokens 1024 --prompt-tokens 256 --completion-tokens 1024";
+  hearken scaling --ranks 8,64,512 --grow --parameters 7e9 \\
+      --train-tokens-per-s 9000 --step-ms 8 --sequence-ms 0.02 --slots 256 \\
+      --link 300 --network 50 --latency 5 --memory 3000 --record-tokens 1024 \\
+      --prompt-tokens 256 --completion-tokens 1024";
 
 /// Bytes a second at which files of weights are written and read where nothing else is said.
 const FILE_BYTES_PER_S: f64 = 1e9;
