@@ -4,6 +4,7 @@
 //! candidates name the version that wrote them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -210,6 +211,18 @@ fn stem_and_extension(path: &Path) -> (String, String) {
     (stem, extension)
 }
 
+/// Whether a file has no end of a line at its end, or has grown while it was read.
+fn is_unfinished(file: &Path, len_before: u64) -> std::io::Result<bool> {
+    let mut file = std::fs::File::open(file)?;
+    if file.metadata()?.len() != len_before {
+        return Ok(true);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
 /// Completions and what was said of them.
 #[derive(Clone, Debug, Default)]
 pub struct ServedLog {
@@ -220,7 +233,8 @@ pub struct ServedLog {
 }
 
 impl ServedLog {
-    /// Reads a log with all that was put aside of it. Lines from before `since`, in milliseconds since 1970, are passed over.
+    /// Reads a log with all that was put aside of it. Lines from before `since`, in milliseconds since 1970, are passed over, and
+    /// a last one that is still being written.
     ///
     /// # Errors
     /// If a file cannot be read, or a line is bad.
@@ -233,18 +247,29 @@ impl ServedLog {
         let (mut log, options) = (Self::default(), ReadOptions::default());
         for file in files {
             let mut rows = Rows::open(&file, LINE_BYTES_MAX)?;
+            let len_before = std::fs::metadata(&file).map_err(open)?.len();
+            let mut bad = None;
             while let Some(row) = rows.advance()? {
+                if let Some(error) = bad.take() {
+                    return Err(error);
+                }
                 let at = row.at.clone();
                 let columns = row.columns.and_then(RawColumns::parsed);
                 let line = columns.and_then(|columns| {
                     let columns = Row::of(columns, &options, at.clone()).columns().clone();
                     ServedLine::of(Value::Object(columns)).map_err(|what| BadRecord::Unfit { what })
                 });
-                let line =
-                    line.map_err(|reason| ReadError::Bad { at: Source::clone(&at), reason })?;
-                if line.at_ms().is_some_and(|at| since <= at) {
-                    log.add(line);
+                match line {
+                    Ok(line) if line.at_ms().is_some_and(|at| since <= at) => log.add(line),
+                    Ok(_) => {}
+                    Err(reason) => bad = Some(ReadError::Bad { at: Source::clone(&at), reason }),
                 }
+            }
+            // The service may be writing the last line at this moment: without its end it is none yet.
+            if let Some(error) = bad
+                && !(file == path && is_unfinished(&file, len_before).map_err(open)?)
+            {
+                return Err(error);
             }
         }
         Ok(log)

@@ -1,6 +1,7 @@
 //! The log of a served model, imported: what its users said are judgements, and what nothing was said of are prompts.
 
 use hearken_data::feedback::formats::{Format, ImportOptions, import, records_of};
+use hearken_data::feedback::served::ServedLog;
 use hearken_data::feedback::{Task, Verdict};
 use hearken_data::{Preference, ReadOptions};
 use serde_json::json;
@@ -51,4 +52,24 @@ fn a_log_of_several_files_becomes_judgements_of_the_versions_that_wrote() {
     std::fs::write(&second, "{\"request_id\": \"a\", \"choice\": 0, \"completion\": 7}\n").unwrap();
     let error = import(&[&second], None, &ImportOptions::default()).unwrap_err().to_string();
     assert!(error.contains("log.jsonl:1") && error.contains("hearken serve --log"), "{error}");
+}
+
+#[test]
+fn a_line_that_is_still_being_written_is_not_read_and_one_in_the_middle_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log.jsonl");
+    let (first, second) = (completion("a", "v1", "Hello."), completion("b", "v2", "Go away."));
+    std::fs::write(&log, format!("{first}{}", &second[..second.len() / 2])).unwrap();
+    let names = || {
+        let read = ServedLog::read(&log, i64::MIN).map_err(|error| error.to_string())?;
+        Ok::<usize, String>(read.prompts().len())
+    };
+    assert_eq!(names(), Ok(1));
+    std::fs::write(&log, format!("{first}{}\n", &second[..second.len() / 2])).unwrap();
+    assert!(names().unwrap_err().contains("log.jsonl:2"));
+    std::fs::write(&log, format!("{}\n{first}", &second[..second.len() / 2])).unwrap();
+    assert!(names().unwrap_err().contains("log.jsonl:1"));
+    std::fs::write(folder.path().join("log.1.jsonl"), &second[..second.len() / 2]).unwrap();
+    std::fs::write(&log, first).unwrap();
+    assert!(names().unwrap_err().contains("log.1.jsonl:1"));
 }
