@@ -13,7 +13,6 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -100,6 +99,29 @@ const SETUP_MAX: Duration = Duration::from_secs(60);
 /// Between two looks at a program that runs.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// Elsewhere there is no sandbox, which its first program says.
+#[cfg(not(unix))]
+fn set_mode(_: &Path, _: u32) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
+#[cfg(not(unix))]
+fn is_root() -> bool {
+    false
+}
+
 impl Sandbox {
     /// Runs a program that does nothing.
     pub(super) fn check(&self) -> Result<(), String> {
@@ -119,11 +141,11 @@ impl Sandbox {
         let folder = tempfile::tempdir().map_err(io)?;
         let root = folder.path();
         let (box_dir, source, input) = (root.join("box"), root.join("source"), root.join("input"));
-        fs::set_permissions(root, fs::Permissions::from_mode(0o755)).map_err(io)?;
+        set_mode(root, 0o755).map_err(io)?;
         fs::create_dir(&box_dir).map_err(io)?;
         fs::write(&source, job.program).map_err(io)?;
         fs::write(&input, job.input).map_err(io)?;
-        fs::set_permissions(&source, fs::Permissions::from_mode(0o644)).map_err(io)?;
+        set_mode(&source, 0o644).map_err(io)?;
         let mut command = self.command(&box_dir, &source);
         command.stdin(File::open(&input).map_err(io)?);
         let mut child = command.spawn().map_err(|error| unusable(&error.to_string()))?;
@@ -147,7 +169,7 @@ impl Sandbox {
     fn command(&self, box_dir: &Path, source: &Path) -> Command {
         let SandboxLimits { deadline, memory_bytes, disk_bytes, processes } = self.limits;
         // Limits on processes bind nobody, not root.
-        let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+        let is_root = is_root();
         let mut command = Command::new(if is_root { "setpriv" } else { "unshare" });
         if is_root {
             command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "unshare"]);

@@ -2,7 +2,6 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,7 +60,7 @@ impl LockedFile {
     }
 
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), StoreError> {
-        self.file.write_all_at(bytes, offset).map_err(|error| self.problem(&error))
+        write_all_at(&self.file, bytes, offset).map_err(|error| self.problem(&error))
     }
 
     pub(super) fn sync(&self) -> Result<(), StoreError> {
@@ -75,7 +74,7 @@ impl LockedFile {
     /// Reads a line that was read or written before.
     pub(super) fn read(&self, spot: Spot) -> Result<Line, StoreError> {
         let mut bytes = vec![0; spot.bytes as usize];
-        self.file.read_exact_at(&mut bytes, spot.offset).map_err(|error| self.problem(&error))?;
+        read_exact_at(&self.file, &mut bytes, spot.offset).map_err(|error| self.problem(&error))?;
         serde_json::from_slice(&bytes).map_err(|_| {
             // Somebody wrote to the file in the meantime: the line number has to be counted.
             let number = self.line_number(spot.offset);
@@ -92,7 +91,7 @@ impl LockedFile {
 
     fn line_number(&self, offset: u64) -> usize {
         let mut start = vec![0; usize::try_from(offset).unwrap_or(0)];
-        match self.file.read_exact_at(&mut start, 0) {
+        match read_exact_at(&self.file, &mut start, 0) {
             Ok(()) => start.split(|byte| *byte == b'\n').count(),
             Err(_) => 0,
         }
@@ -113,6 +112,54 @@ impl LockedFile {
     }
 }
 
+#[cfg(unix)]
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_write(file, bytes, offset)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => {
+                bytes = &bytes[count..];
+                offset += count as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => {
+                bytes = &mut bytes[count..];
+                offset += count as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn inode(file: &File) -> Option<u64> {
+    Some(std::os::unix::fs::MetadataExt::ino(&file.metadata().ok()?))
+}
+
+#[cfg(not(unix))]
+fn inode(_: &File) -> Option<u64> {
+    None
+}
+
 /// Locks a file. A process that this one starts holds, until its program runs, what is open here: a lock
 /// that was just let go may still be held for that moment.
 fn lock(file: &File) -> Result<(), TryLockError> {
@@ -128,7 +175,7 @@ fn lock(file: &File) -> Result<(), TryLockError> {
 /// Who has locked a file, as far as the system tells: Linux lists locks by process and inode.
 fn holder(file: &File) -> String {
     let process = || {
-        let inode = file.metadata().ok()?.ino().to_string();
+        let inode = inode(file)?.to_string();
         let locks = std::fs::read_to_string("/proc/locks").ok()?;
         let line = locks.lines().find(|line| {
             let mut fields = line.split_whitespace();
