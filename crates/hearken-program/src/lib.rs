@@ -8,7 +8,7 @@ use std::io::{self, BufReader, Read, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// How long a program whose output has ended may take to end itself.
@@ -38,6 +38,8 @@ pub struct Program<A> {
     requests: Sender<Vec<u8>>,
     answers: Receiver<A>,
     stderr: Arc<Mutex<Tail>>,
+    /// Reads standard error.
+    reader: JoinHandle<()>,
 }
 
 /// What a program writes to its standard output.
@@ -70,8 +72,8 @@ impl<A: Send + 'static> Program<A> {
         let mut child = command.spawn()?;
         let requests = write_requests(child.stdin.take().expect("standard input is piped"));
         let answers = read_answers(child.stdout.take().expect("standard output is piped"), read);
-        let stderr = keep_tail(child.stderr.take().expect("standard error is piped"));
-        Ok(Self { child, requests, answers, stderr })
+        let (stderr, reader) = keep_tail(child.stderr.take().expect("standard error is piped"));
+        Ok(Self { child, requests, answers, stderr, reader })
     }
 }
 
@@ -92,18 +94,25 @@ impl<A> Program<A> {
         })
     }
 
-    /// How a program came to its end whose answers have ended, as words behind its name.
+    /// How a program came to its end whose answers have ended, as words behind its name; [`Program::stderr`] is whole then.
     pub fn ending(&mut self) -> String {
         const LOOKS: u32 = 200;
-        // Standard output closes a moment before the process is gone.
+        let mut ending = None;
+        // Standard output closes a moment before the process is gone, and what it wrote to standard error last may not be
+        // read yet when it is. That stream may stay open longer, where a program that it started has it.
         for _ in 0..LOOKS {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return format!("ended with {status}"),
-                Ok(None) => thread::sleep(ENDING / LOOKS),
-                Err(_) => break,
+            if ending.is_none() {
+                match self.child.try_wait() {
+                    Ok(status) => ending = status.map(|status| format!("ended with {status}")),
+                    Err(_) => break,
+                }
             }
+            if ending.is_some() && self.reader.is_finished() {
+                break;
+            }
+            thread::sleep(ENDING / LOOKS);
         }
-        "closed its standard output".to_owned()
+        ending.unwrap_or_else(|| "closed its standard output".to_owned())
     }
 
     /// What the program wrote to standard error last.
@@ -179,16 +188,16 @@ impl Tail {
     }
 }
 
-fn keep_tail(mut stream: impl Read + Send + 'static) -> Arc<Mutex<Tail>> {
+fn keep_tail(mut stream: impl Read + Send + 'static) -> (Arc<Mutex<Tail>>, JoinHandle<()>) {
     let tail = Arc::new(Mutex::new(Tail::default()));
     let kept = Arc::clone(&tail);
-    thread::spawn(move || {
+    let reader = thread::spawn(move || {
         let mut buffer = [0; 1024];
         while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
             lock(&kept).push(&buffer[..bytes]);
         }
     });
-    tail
+    (tail, reader)
 }
 
 /// The tail is plain bytes: a thread that died while it held the lock leaves nothing inconsistent.
