@@ -136,18 +136,8 @@ impl ServingCandidate {
         alpha: f64,
         current: &str,
     ) -> Self {
-        let [better, worse] = [BetSide::Above, BetSide::Below].map(|side| Capital::new(side, 0.5));
-        let heard = Heard {
-            outcomes: Vec::new(),
-            better,
-            worse,
-            waiting: VecDeque::new(),
-            waits_for: None,
-            answers: [(0, 0.0); 2],
-            seen: HashSet::new(),
-        };
         let (weights, current) = (Arc::new(weights), current.to_owned());
-        Self { weights, purpose, share, alpha, current, heard: Mutex::new(heard) }
+        Self { weights, purpose, share, alpha, current, heard: Mutex::new(Heard::new()) }
     }
 
     /// Whether a conversation is among its share: all turns of one are, or none.
@@ -221,6 +211,19 @@ impl ServingCandidate {
 }
 
 impl Heard {
+    fn new() -> Self {
+        let [better, worse] = [BetSide::Above, BetSide::Below].map(|side| Capital::new(side, 0.5));
+        Self {
+            outcomes: Vec::new(),
+            better,
+            worse,
+            waiting: VecDeque::new(),
+            waits_for: None,
+            answers: [(0, 0.0); 2],
+            seen: HashSet::new(),
+        }
+    }
+
     fn outcome(&mut self, outcome: f64) {
         self.better.observe(outcome);
         self.worse.observe(outcome);
@@ -272,26 +275,13 @@ mod tests {
         assert_eq!(one, taken("a"));
     }
 
-    fn heard() -> Heard {
-        let [better, worse] = [BetSide::Above, BetSide::Below].map(|side| Capital::new(side, 0.5));
-        Heard {
-            outcomes: Vec::new(),
-            better,
-            worse,
-            waiting: VecDeque::new(),
-            waits_for: None,
-            answers: [(0, 0.0); 2],
-            seen: HashSet::new(),
-        }
-    }
-
     fn name(number: usize) -> AnswerName {
         AnswerName { request_id: number.to_string(), choice: 0 }
     }
 
     #[test]
     fn single_answers_are_compared_in_the_order_in_which_they_are_judged() {
-        let mut heard = heard();
+        let mut heard = Heard::new();
         // Two of the candidate wait for two of the other version; the third has nobody yet.
         for (number, side, good) in [
             (0, Side::Candidate, 0.0),
@@ -317,7 +307,7 @@ mod tests {
         use rand::{RngExt as _, SeedableRng as _};
         let mut rng = StdRng::seed_from_u64(5);
         let mut found_worse = |candidate: f64, share: f64| {
-            let mut heard = heard();
+            let mut heard = Heard::new();
             (0..2000).any(|number| {
                 let is_candidate = rng.random::<f64>() < share;
                 let (side, rate) =
