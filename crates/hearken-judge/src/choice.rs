@@ -163,7 +163,7 @@ fn vote(
     read: &dyn Fn(&str) -> Option<Vec<f64>>,
     go_on: &GoOn<'_>,
 ) -> Result<Result<Vec<f64>, String>, JudgeError> {
-    let (mut sums, mut count) = (vec![0.0; options.choices.len()], 0_u32);
+    let (mut sums, mut count) = (Vec::new(), 0_u32);
     let mut last = String::new();
     for number in 0..u64::from(options.votes.max(1)) {
         let draw = AnswerDraw { temperature: Some(1.0), number, ..options.draw };
@@ -171,6 +171,7 @@ fn vote(
         match read(&reply.text) {
             Some(weights) => {
                 count += 1;
+                sums.resize(weights.len(), 0.0);
                 for (sum, weight) in sums.iter_mut().zip(weights) {
                     *sum += weight;
                 }

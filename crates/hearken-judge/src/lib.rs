@@ -8,7 +8,8 @@
 //! | a program that reads and writes JSON lines | [`CommandScorer`] |
 //! | a server that takes JSON batches | [`HttpScorer`] |
 //!
-//! What is preferred of two completions, [`pairwise`] judges say, and how good one is by itself, those of [`rating`]; a
+//! What is preferred of two completions, [`pairwise`] judges say, how several are ordered, those of [`ranking`], and how good one is by
+//! itself, those of [`rating`]; a
 //! [`model`] is what either asks, and answers to conversations come from [`chat`]. A [`sampling_server`] completes prompts for a
 //! trainer.
 //!
@@ -20,6 +21,8 @@ pub mod chat;
 pub mod model;
 
 pub mod pairwise;
+
+pub mod ranking;
 
 pub mod rating;
 

@@ -171,7 +171,7 @@ impl Judge {
             let media =
                 !item.media.is_empty() || item.candidates.iter().any(|one| !one.media.is_empty());
             let is_step = item.task == Task::Steps;
-            let is_single = task == AskedTask::Compare && item.candidates.len() < 2;
+            let is_single = task != AskedTask::Rate && item.candidates.len() < 2;
             without_text += usize::from(media);
             other_task += usize::from(!media && is_step);
             short += usize::from(!media && !is_step && is_single);

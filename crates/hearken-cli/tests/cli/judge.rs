@@ -421,3 +421,42 @@ fn recorded_judges_agree_with_people_as_their_data_set_says() {
         assert!(ran.stdout.contains(finding), "{finding}: {}", ran.stdout);
     }
 }
+
+#[test]
+fn all_answers_of_an_item_are_ordered_in_one_question() {
+    let folder = tempfile::tempdir().unwrap();
+    let item = |at: usize| {
+        let answers: Vec<Value> = (1..=4)
+            .map(|rank| json!({ "answer": "good ".repeat(rank), "model": format!("m{rank}"), "rank": rank }))
+            .collect();
+        json!({ "prompt": format!("\n\nHuman: Question {at}?\n\nAssistant: "), "answers": answers })
+            .to_string()
+    };
+    let lines: Vec<String> = (0..3).map(item).collect();
+    write(folder.path(), "pairs.jsonl", &(lines.join("\n") + "\n"));
+    let stub = Stub::start(|request| {
+        let question = asked(request);
+        let count = |letter: char| {
+            let behind = question.split(&format!("Answer {letter}:\n")).nth(1).unwrap();
+            behind.split("\n\n").next().unwrap().matches("good").count()
+        };
+        let mut letters = ['A', 'B', 'C', 'D'];
+        letters.sort_by_key(|&letter| std::cmp::Reverse(count(letter)));
+        answer(&letters.map(String::from).join(" > "), None)
+    });
+    let output = text(&folder.path().join("o.jsonl"));
+    let rank = ["--set", "ask.task=\"rank\"", "--output", &output, "--format", "nectar"];
+    judge(&stub, folder.path(), &rank).ok();
+    assert_eq!(stub.requests().len(), 3 * 2, "each item in both orders");
+    let lines = json_lines(Path::new(&output));
+    assert_eq!(lines.len(), 3);
+    for line in &lines {
+        for one in line["answers"].as_array().unwrap() {
+            let count = one["answer"].as_str().unwrap().matches("good").count();
+            assert_eq!(one["rank"].as_f64(), Some((5 - count) as f64), "{line}");
+        }
+    }
+    let more = [&rank[..], &["--set", "ask.method=\"logprobs\""]].concat();
+    let refused = judge(&stub, folder.path(), &more).error();
+    assert!(refused.contains("an order is written out"), "{refused}");
+}

@@ -25,6 +25,7 @@ use serde_json::{Map, Value};
 
 pub use chat_judge::{ChatJudge, ChatJudgeOptions, in_parallel};
 pub use command_judge::CommandJudge;
+pub(crate) use rules::ending;
 pub use rules::{Orders, Rules, Unreadable};
 pub(crate) use template::filled;
 pub use template::{Template, TemplateError};

@@ -132,7 +132,7 @@ fn leaning(probability: f64) -> std::cmp::Ordering {
 }
 
 /// The last words, where a verdict is expected.
-fn ending(answer: &str) -> String {
+pub(crate) fn ending(answer: &str) -> String {
     const CHARACTERS_MAX: usize = 200;
     let text = answer.trim();
     match text.char_indices().rev().nth(CHARACTERS_MAX - 1) {

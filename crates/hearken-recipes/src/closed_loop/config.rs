@@ -365,7 +365,7 @@ impl LoopConfig {
                 return Err(Complaint::missing("judge.judge", "[[judge.judge]]: who is asked"));
             }
             Some(judge) => {
-                let compares = judge.config.ask.task == AskedTask::Compare;
+                let compares = judge.config.ask.task != AskedTask::Rate;
                 let expected = "\"compare\": pairs are asked about";
                 Complaint::unless(compares, "judge.ask.task", "\"rate\"", expected)?;
             }

@@ -12,12 +12,13 @@ use hearken_judge::pairwise::{
     ChatJudge, ChatJudgeOptions, CommandJudge, CompletionPair, Orders, PairwiseJudge, Rules,
     Template, Unreadable, preferences,
 };
+use hearken_judge::ranking::{RankedCompletions, RankingJudge, RankingOptions};
 use hearken_judge::rating::RatingJudge;
-use hearken_judge::{CommandOptions, JudgeError};
+use hearken_judge::{ChoiceMethod, CommandOptions, JudgeError};
 use hearken_reward_source::api::Conduct;
 use hearken_reward_source::judging::{
     AskedTask, Asking, JudgingConfig, JudgingError, MemberConfig, MemberKind, TemplateConfig,
-    WHOLE, axes, choice, named, open_model, program_rates, prompt_text, rating, with_template,
+    WHOLE, axes, choice, named, open_model, program_compares, prompt_text, rating, with_template,
 };
 use hearken_tensor::Device;
 use serde_json::Map;
@@ -61,6 +62,8 @@ struct Member<J> {
 enum Comparer<D: Device> {
     /// Asked for each axis, which has a weight.
     Asked(Vec<(f64, Box<dyn PairwiseJudge>)>),
+    /// Asked for all candidates of an item at once, for each axis.
+    Ranked(Vec<(f64, RankingJudge)>),
     Reward(Box<RewardJudge<D>>),
 }
 
@@ -92,7 +95,7 @@ impl<D: Device> Panel<D> {
         let config = &with_template(config)?;
         let contacts = config.judges.iter().map(|member| contact(device, config, member, asking));
         let members = match config.ask.task {
-            AskedTask::Compare => Members::Compare(
+            AskedTask::Compare | AskedTask::Rank => Members::Compare(
                 contacts.map(|one| comparer(config, one?, asking)).collect::<Result<_, _>>()?,
             ),
             AskedTask::Rate => Members::Rate(
@@ -237,6 +240,7 @@ impl Weighted {
 }
 
 /// What a judge says of comparisons, one of each per comparison.
+#[derive(Default)]
 struct JudgeVerdicts {
     probabilities: Vec<Option<f64>>,
     shown: Vec<[Option<f64>; 2]>,
@@ -265,29 +269,60 @@ impl<D: Device> Comparer<D> {
                 })
             }
             Self::Asked(axes) => {
-                let mut means = vec![Weighted::default(); count];
-                let mut shown = vec![[Weighted::default(); 2]; count];
-                let mut rationales = vec![None; count];
-                for (weight, judge) in axes {
+                let verdicts = axes.iter_mut().map(|(weight, judge)| {
                     let found = preferences(judge.as_mut(), comparisons)?;
-                    for (mean, probability) in means.iter_mut().zip(found.probabilities) {
-                        mean.add(*weight, probability);
+                    let (probabilities, shown) = (found.probabilities, found.shown);
+                    let rationales = found.rationales;
+                    Ok((*weight, JudgeVerdicts { probabilities, shown, rationales }))
+                });
+                Ok(weighted(count, &verdicts.collect::<Result<Vec<_>, JudgeError>>()?))
+            }
+            Self::Ranked(axes) => {
+                let texts: Vec<Texts> = items.iter().map(|item| Texts::of(item)).collect();
+                let ranked: Vec<RankedCompletions<'_>> = texts
+                    .iter()
+                    .map(|Texts { prompt, candidates }| RankedCompletions {
+                        prompt,
+                        completions: candidates,
+                    })
+                    .collect();
+                let verdicts = axes.iter().map(|(weight, judge)| {
+                    let mut verdicts = JudgeVerdicts::default();
+                    for found in judge.rank(&ranked)? {
+                        let count = found.shown.len();
+                        verdicts.shown.extend(found.shown);
+                        verdicts.probabilities.extend(found.probabilities);
+                        verdicts.rationales.extend(std::iter::repeat_n(found.rationale, count));
                     }
-                    for (means, shown) in shown.iter_mut().zip(found.shown) {
-                        for (mean, probability) in means.iter_mut().zip(shown) {
-                            mean.add(*weight, probability);
-                        }
-                    }
-                    for (kept, given) in rationales.iter_mut().zip(found.rationales) {
-                        *kept = kept.take().or(given);
-                    }
-                }
-                let probabilities = means.into_iter().map(Weighted::mean).collect();
-                let shown = shown.into_iter().map(|both| both.map(Weighted::mean)).collect();
-                Ok(JudgeVerdicts { probabilities, shown, rationales })
+                    Ok((*weight, verdicts))
+                });
+                Ok(weighted(count, &verdicts.collect::<Result<Vec<_>, JudgeError>>()?))
             }
         }
     }
+}
+
+/// The mean of what is said on each axis, with its weight, of `count` comparisons.
+fn weighted(count: usize, axes: &[(f64, JudgeVerdicts)]) -> JudgeVerdicts {
+    let mut means = vec![Weighted::default(); count];
+    let mut shown = vec![[Weighted::default(); 2]; count];
+    let mut rationales = vec![None; count];
+    for (weight, found) in axes {
+        for (mean, probability) in means.iter_mut().zip(&found.probabilities) {
+            mean.add(*weight, *probability);
+        }
+        for (means, shown) in shown.iter_mut().zip(&found.shown) {
+            for (mean, probability) in means.iter_mut().zip(shown) {
+                mean.add(*weight, *probability);
+            }
+        }
+        for (kept, given) in rationales.iter_mut().zip(&found.rationales) {
+            *kept = kept.take().or_else(|| given.clone());
+        }
+    }
+    let probabilities = means.into_iter().map(Weighted::mean).collect();
+    let shown = shown.into_iter().map(|both| both.map(Weighted::mean)).collect();
+    JudgeVerdicts { probabilities, shown, rationales }
 }
 
 impl<D: Device> Rater<D> {
@@ -430,9 +465,15 @@ fn comparer<D: Device>(
     let Member { name, weight, judge } = contact;
     let judge = match judge {
         Contact::Reward(reward) => Comparer::Reward(reward),
+        Contact::Command(_) if config.ask.task == AskedTask::Rank => {
+            return Err(JudgingError::Complaint(program_compares(&name, AskedTask::Rank)));
+        }
         Contact::Command(options) => {
             let judge = CommandJudge::start(&options, rules(config))?;
             Comparer::Asked(vec![(1.0, Box::new(judge))])
+        }
+        Contact::Language(model) if config.ask.task == AskedTask::Rank => {
+            Comparer::Ranked(ranking(config, &model, asking))
         }
         Contact::Language(model) => Comparer::Asked(comparing(config, &model, asking)),
     };
@@ -447,7 +488,9 @@ fn rater<D: Device>(
     let Member { name, weight, judge } = contact;
     let judge = match judge {
         Contact::Reward(reward) => Rater::Reward(reward),
-        Contact::Command(_) => return Err(JudgingError::Complaint(program_rates(&name))),
+        Contact::Command(_) => {
+            return Err(JudgingError::Complaint(program_compares(&name, AskedTask::Rate)));
+        }
         Contact::Language(model) => {
             Rater::Asked(rating(config, &model, *config.ask.parallel, asking))
         }
@@ -473,6 +516,29 @@ fn comparing(
         let judge = ChatJudge::new(Arc::clone(model), options);
         let judge: Box<dyn PairwiseJudge> = Box::new(judge.until(Arc::clone(&asking.is_over)));
         (weight, judge)
+    };
+    axes(config).into_iter().map(judge).collect()
+}
+
+fn ranking(
+    config: &JudgingConfig,
+    model: &Arc<dyn LanguageModel>,
+    asking: &Asking,
+) -> Vec<(f64, RankingJudge)> {
+    let TemplateConfig { ranking, then_rank, system, .. } = &config.template;
+    let judge = |(_, text, weight): (String, &str, f64)| {
+        let mut choice = choice(config, Vec::new(), then_rank);
+        if choice.method == ChoiceMethod::Auto {
+            choice.method = ChoiceMethod::Verdict;
+        }
+        let options = RankingOptions {
+            system: system.clone(),
+            question: ranking.replace("{axis}", text),
+            choice,
+            parallel: *config.ask.parallel,
+            rules: rules(config),
+        };
+        (weight, RankingJudge::new(Arc::clone(model), options, Arc::clone(&asking.is_over)))
     };
     axes(config).into_iter().map(judge).collect()
 }

@@ -222,7 +222,7 @@ impl RlhfConfig {
         if self.reward.is_none() {
             return Err(Complaint::missing("reward", "[reward]: what learns from the labels"));
         }
-        let is_comparison = judge.config.ask.task == AskedTask::Compare;
+        let is_comparison = judge.config.ask.task != AskedTask::Rate;
         let expected = "\"compare\": a reward model learns from pairs";
         Complaint::unless(is_comparison, "judge.ask.task", "\"rate\"", expected)
     }

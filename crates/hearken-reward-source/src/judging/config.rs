@@ -106,7 +106,7 @@ mod defaults {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AskConfig {
-    /// Which of two answers is better, or how good each is.
+    /// Which of two answers is better, how good each is, or how all are ordered.
     pub task: AskedTask,
     /// Whether every pair is asked about in both orders; else every other one the other way round.
     pub both_orders: bool,
@@ -138,6 +138,8 @@ pub enum AskedTask {
     Compare,
     /// How good each answer is, on a scale.
     Rate,
+    /// How all answers are ordered, in one question.
+    Rank,
 }
 
 /// How a choice is found out.
@@ -179,6 +181,8 @@ pub struct TemplateConfig {
     pub choices: Vec<String>,
     /// What is asked of one answer, with places for {prompt}, {answer} and {axis}.
     pub rating: String,
+    /// What is asked of all answers, with places for {prompt}, {answers} and {axis}.
+    pub ranking: String,
     /// The end of the scale, which begins at 1.
     pub scale: AtLeastTwo,
     /// Stands behind a question that is to be answered with reasons first.
@@ -187,6 +191,8 @@ pub struct TemplateConfig {
     pub then_choose: String,
     /// Asks for the number behind the reasons.
     pub then_rate: String,
+    /// Asks for the order behind the reasons.
+    pub then_rank: String,
 }
 
 /// One `[[axis]]`.
@@ -225,11 +231,20 @@ impl Configuration for JudgingConfig {
             return Err(Complaint::missing("judge", "at least one [[judge]] with a kind"));
         }
         self.check_template()?;
-        if self.ask.task == AskedTask::Rate {
+        if self.ask.task != AskedTask::Compare {
             let is_program = |one: &MemberConfig| matches!(one.who, MemberKind::Command { .. });
             if let Some(at) = self.judges.iter().position(is_program) {
-                return Err(program_rates(&format!("judge[{at}].kind")));
+                return Err(program_compares(&format!("judge[{at}].kind"), self.ask.task));
             }
+        }
+        if self.ask.task == AskedTask::Rank && self.ask.method == MethodName::Logprobs {
+            return Err(Complaint::unexpected(
+                "ask.method",
+                "\"logprobs\" with ask.task = \"rank\"".to_owned(),
+                "\"votes\", \"verdict\" or \"auto\": an order is written out",
+            ));
+        }
+        if self.ask.task == AskedTask::Rate {
             let is_reward = |one: &MemberConfig| matches!(one.who, MemberKind::Reward { .. });
             let rewards = self.judges.iter().filter(|one| is_reward(one)).count();
             if 0 < rewards && (1 < self.judges.len() || !self.axes.is_empty()) {
@@ -249,11 +264,16 @@ impl Configuration for JudgingConfig {
     }
 }
 
-/// A program that is to rate, which is said of the key, or the judge, that names it.
-pub fn program_rates(named: &str) -> Complaint {
+/// A program that is to do something else than compare, which is said of the key, or the judge, that names it.
+pub fn program_compares(named: &str, task: AskedTask) -> Complaint {
+    let task = match task {
+        AskedTask::Compare => "compare",
+        AskedTask::Rate => "rate",
+        AskedTask::Rank => "rank",
+    };
     Complaint::unexpected(
         named,
-        "\"command\" with ask.task = \"rate\"".to_owned(),
+        format!("\"command\" with ask.task = \"{task}\""),
         "a model: a program compares (`hearken score` and [[score]] have programs that score)",
     )
 }
@@ -264,7 +284,7 @@ impl JudgingConfig {
     /// # Errors
     /// Names the key.
     pub fn check_template(&self) -> Result<(), Complaint> {
-        let TemplateConfig { question, choices, rating, .. } = &self.template;
+        let TemplateConfig { question, choices, rating, ranking, .. } = &self.template;
         let lacks = |key: &str, text: &str, place: &str| {
             let found = format!("no `{place}`");
             (!text.contains(place)).then(|| {
@@ -276,6 +296,7 @@ impl JudgingConfig {
                 vec![("question", question, "{a}"), ("question", question, "{b}")]
             }
             AskedTask::Rate => vec![("rating", rating, "{answer}")],
+            AskedTask::Rank => vec![("ranking", ranking, "{answers}")],
         };
         if !self.axes.is_empty() {
             let (key, text) = (needed[0].0, needed[0].1);

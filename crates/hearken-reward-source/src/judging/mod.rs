@@ -9,7 +9,7 @@ mod source;
 
 pub use config::{
     AskConfig, AskedTask, AxisConfig, BudgetConfig, JudgingConfig, MemberConfig, MemberKind,
-    MethodName, TemplateConfig, program_rates,
+    MethodName, TemplateConfig, program_compares,
 };
 pub use local_model::LocalModel;
 pub use opening::{

@@ -195,10 +195,12 @@ struct TemplateFile {
     question: Option<String>,
     choices: Option<Vec<String>>,
     rating: Option<String>,
+    ranking: Option<String>,
     scale: Option<AtLeastTwo>,
     ask_reasons: Option<String>,
     then_choose: Option<String>,
     then_rate: Option<String>,
+    then_rank: Option<String>,
 }
 
 /// The configuration with the file of its template read.
@@ -218,9 +220,11 @@ pub fn with_template(config: &JudgingConfig) -> Result<JudgingConfig, JudgingErr
         (&mut template.system, own.system),
         (&mut template.question, own.question),
         (&mut template.rating, own.rating),
+        (&mut template.ranking, own.ranking),
         (&mut template.ask_reasons, own.ask_reasons),
         (&mut template.then_choose, own.then_choose),
         (&mut template.then_rate, own.then_rate),
+        (&mut template.then_rank, own.then_rank),
     ];
     for (place, text) in texts {
         *place = text.unwrap_or_else(|| place.clone());
