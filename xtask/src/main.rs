@@ -42,6 +42,7 @@ usage: cargo xtask COMMAND
   results cluster         what `hearken scaling` says of many machines: docs/results/cluster.txt
   results loop            the closed loop with simulated users, a poisoned round, rounds without progress: docs/results/loop.json
   results rlaif           labels of a model beside people's, five seeds: docs/results/rlaif.json
+  results noise           reward models from labels of which a quarter is wrong, five seeds: docs/results/noise.json
   results process         reward models of steps, on arithmetic: docs/results/process.json
 ";
 
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         ["results", "cluster"] => results::cluster(&root()),
         ["results", "rlaif"] => results::rlaif(&root()),
         ["results", "loop"] => results::closed_loop(&root()),
+        ["results", "noise"] => results::noise(&root()),
         ["results", "process"] => results::process(&root()),
         ["bad-input"] => bad_input::run(&root(), 0),
         ["bad-input", seed] if seed.parse::<u64>().is_ok() => {

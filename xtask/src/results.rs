@@ -4,6 +4,7 @@
 mod closed_loop;
 mod cluster;
 mod control;
+mod noise;
 mod precision;
 mod ranks;
 mod rlaif;
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 pub(crate) use closed_loop::closed_loop;
 pub(crate) use cluster::cluster;
 pub(crate) use control::control;
+pub(crate) use noise::noise;
 pub(crate) use precision::precision;
 pub(crate) use ranks::ranks;
 pub(crate) use rlaif::rlaif;
@@ -203,8 +205,7 @@ fn train(
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     run(root, program, &arguments)?;
     let path = root.join(&dir).join("metrics.jsonl");
-    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let records: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let records = read_json_lines(&path)?;
     let (steps, evaluations): (Vec<&Value>, Vec<&Value>) =
         records.iter().partition(|record| record.get("loss").is_some());
     let sum = |key: &str| steps.iter().filter_map(|step| step[key].as_f64()).sum::<f64>();
@@ -261,6 +262,29 @@ fn output(root: &Path, program: &str, arguments: &[&str]) -> Result<String> {
 fn read_json(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     Ok(serde_json::from_str(&text)?)
+}
+
+fn read_json_lines(path: &Path) -> Result<Vec<Value>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+}
+
+/// A mean over three or five seeds with its interval.
+fn over_seeds(values: &[f64]) -> Value {
+    // Two-sided 97.5 % points of Student's t with two and four degrees of freedom.
+    let t = match values.len() {
+        3 => 4.303,
+        5 => 2.776,
+        n => panic!("values: {n}, of three or five seeds"),
+    };
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let half = t * (variance / n).sqrt();
+    json!({
+        "value": mean, "low": mean - half, "high": mean + half, "n": values.len(),
+        "method": "Student's t over seeds", "by seed": values,
+    })
 }
 
 pub(crate) fn write(root: &Path, name: &str, value: &Value) -> Result<()> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{about, build, read_json, run, write};
+use super::{about, build, over_seeds, read_json, run, write};
 
 /// Seeds of the repetitions; the world, its first policy and everything behind them follow from it.
 const SEEDS: [u32; 3] = [1, 2, 3];
@@ -120,15 +120,5 @@ fn gained(runs: &[Value], arm: &str) -> Value {
         Ok(taken.filter_map(|one| one["gold gained"]["value"].as_f64()).sum())
     };
     let sums: Vec<f64> = runs.iter().filter_map(|run| of(run).ok()).collect();
-    let n = sums.len() as f64;
-    let mean = sums.iter().sum::<f64>() / n;
-    let variance = sums.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let half = T * (variance / n).sqrt();
-    json!({
-        "value": mean, "low": mean - half, "high": mean + half, "n": sums.len(),
-        "method": "Student's t over seeds", "by seed": sums,
-    })
+    over_seeds(&sums)
 }
-
-/// Two-sided 97.5 % point of Student's t with two degrees of freedom.
-const T: f64 = 4.303;

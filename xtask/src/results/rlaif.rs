@@ -5,12 +5,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{about, build, read_json, run, write};
+use super::{about, build, over_seeds, read_json, run, write};
 
 /// Seeds of the repetitions; the world, the base and everything behind them follow from it.
 const SEEDS: [u32; 5] = [1, 2, 3, 4, 5];
-/// Two-sided 97.5 % point of Student's t with four degrees of freedom.
-const T: f64 = 2.776;
 
 /// For every seed the quickstart, and the same with its 2,500 comparisons labelled by a judge: the reward model of the next
 /// seed's quickstart, which has learned from other people's comparisons of other reviews. Both reward models learn from as many
@@ -62,9 +60,9 @@ pub(crate) fn rlaif(root: &Path) -> Result<()> {
     let result = json!({
         "about": about(root, "cargo xtask results rlaif")?,
         "labels": 2500,
-        "gain of gold by labels of people": mean(&people),
-        "gain of gold by labels of the judge": mean(&judge),
-        "difference by seed": mean(&differences),
+        "gain of gold by labels of people": over_seeds(&people),
+        "gain of gold by labels of the judge": over_seeds(&judge),
+        "difference by seed": over_seeds(&differences),
         "mean gain by the judge over mean gain by people": share,
         "runs": runs,
     });
@@ -107,13 +105,4 @@ fn figure(outcome: &Value, stage: &str, name: &str) -> Value {
     let figures = stage.and_then(|stage| stage["bought"].as_array());
     let figure = figures.and_then(|all| all.iter().find(|one| one["name"] == name));
     figure.map_or(Value::Null, |figure| figure["value"].clone())
-}
-
-/// A mean over seeds with its interval.
-fn mean(values: &[f64]) -> Value {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let half = T * (variance / n).sqrt();
-    json!({"value": mean, "low": mean - half, "high": mean + half, "n": values.len(), "method": "Student's t over seeds"})
 }
