@@ -96,6 +96,8 @@ pub struct ProjectSettings {
     pub stop_at_first_error: bool,
     /// What to label next: the name of an order.
     pub order: String,
+    /// The share of items that come at random, whatever the order says, in [0, 1].
+    pub order_random_share: f64,
 }
 
 impl Default for ProjectSettings {
@@ -121,6 +123,7 @@ impl Default for ProjectSettings {
             confirm_in_bulk: false,
             stop_at_first_error: false,
             order: "random".into(),
+            order_random_share: 0.25,
         }
     }
 }
@@ -234,6 +237,7 @@ impl ProjectSettings {
         })?;
         share("the screening threshold", self.screening_threshold)?;
         share("the share of gold items", self.gold_share)?;
+        share("the share of items at random", self.order_random_share)?;
         expect(self.screening_items != Some(0), || {
             "the number of screening items is at least 1; without screening items there is no screening"
                 .into()

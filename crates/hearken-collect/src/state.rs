@@ -24,9 +24,7 @@ use crate::openid::Provider;
 use crate::options::{Media, Options};
 use crate::parts::Parts;
 use crate::pool::StorePool;
-use crate::queue::{
-    BUILT_IN, CONVINCING, Convincing, Distributor, Order, RANDOM, Random, check_names, lock,
-};
+use crate::queue::{BUILT_IN, Distributor, Order, built_in, check_names, lock};
 use crate::settings::ProjectSettings;
 use crate::steady::Steady;
 use crate::user::CurrentUser;
@@ -82,6 +80,8 @@ struct SharedState {
     templates: Vec<Environment<'static>>,
     assets: Assets,
     distributor: Distributor,
+    /// The orders that are always there.
+    orders: Vec<Box<dyn Order>>,
     limits: RateLimits,
     hashing: Semaphore,
     long: Semaphore,
@@ -161,6 +161,7 @@ impl AppState {
             templates,
             assets,
             distributor: Distributor::new(keeps_media),
+            orders: built_in(),
             limits,
             hashing: Semaphore::new(HASHES_AT_ONCE),
             long: Semaphore::new(LONG_AT_ONCE),
@@ -203,12 +204,8 @@ impl AppState {
 
     /// The order of this name.
     pub fn order(&self, name: &str) -> Option<&dyn Order> {
-        match name {
-            RANDOM => return Some(&Random),
-            CONVINCING => return Some(&Convincing),
-            _ => {}
-        }
-        self.parts().orders.iter().map(|order| &**order).find(|order| order.name() == name)
+        let all = self.shared.orders.iter().chain(&self.parts().orders);
+        all.map(|order| &**order).find(|order| order.name() == name)
     }
 
     /// Whether people sign in.

@@ -15,6 +15,7 @@
 //! | whom to believe | [`agreement`], [`dawid_skene`], [`side_bias`], [`corrections`] |
 //! | what people would say, from few of their labels and many of a judge | [`prediction_powered`] |
 //! | what holds of all, from a part that was not drawn evenly | [`propensity`] |
+//! | what to ask next | [`design`] |
 //! | how far is this from those, what goes with what | [`mahalanobis`], [`correlation`] |
 //! | how good is a reward model | [`accuracy`], [`calibration`], [`first_error`], [`logistic`], [`reranking`], [`reward_bench`] |
 //!
@@ -34,6 +35,7 @@ pub mod comparison;
 pub mod corrections;
 pub mod correlation;
 pub mod dawid_skene;
+pub mod design;
 pub mod elo;
 pub mod estimate;
 pub mod first_error;

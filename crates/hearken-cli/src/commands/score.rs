@@ -1,5 +1,7 @@
 //! `hearken score`.
 
+mod items;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -70,6 +72,9 @@ pub(crate) struct Score {
     /// The most tokens that go through the model at once; changes no result
     #[arg(long, default_value_t = 4096, value_name = "N")]
     microbatch_tokens: usize,
+
+    #[command(flatten)]
+    items: items::ItemArguments,
 }
 
 /// The ways in which the scores of steps become one, by their names.
@@ -86,6 +91,9 @@ Examples:
   echo '{\"prompt\": \"Review of the toast:\", \"completion\": \" Warm.\"}' > in.jsonl
   hearken score --model runs/quickstart/reward/final --input in.jsonl \\
       --output scores.jsonl --keep
+  # what a labelling service asks by, from one reward model after another
+  hearken score --items --model runs/quickstart/reward/final \\
+      --input runs/quickstart/data/preferences_eval.jsonl --output items.jsonl
   # a model of steps, as docs/process.md trains it:
   # hearken score --model runs/process/final --input solutions.jsonl \\
   #     --output scores.jsonl --aggregate min";
@@ -107,6 +115,11 @@ struct ScoreLine<'a> {
 impl Score {
     pub(crate) fn run(self) -> Result<ExitCode> {
         self.lines.check(&self.model.model)?;
+        if self.items.are_read() {
+            let (scorer, tokenizer) = self.load()?;
+            let name = self.model.model.display().to_string();
+            return self.items.score(&self.lines, (scorer, tokenizer), &name);
+        }
         let own = self.columns()?;
         let answers: Vec<Answer> = self.lines.read(&[own[0].as_str(), own[1].as_str()])?;
         let expected = answers.len();

@@ -176,3 +176,59 @@ fn bad_input_is_an_error_and_leaves_nothing_behind() {
     assert!(!output.exists());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 }
+
+/// What reward models think of items goes into their metadata, one model after the other; it is what `hearken score` says of the answers.
+#[test]
+fn items_get_the_scores_of_reward_models_and_a_state() {
+    let folder = tempdir().unwrap();
+    let reward = text(&crate::support::recorded("rm_model"));
+    let items = write(folder.path(), "items.jsonl", ITEMS);
+    let [first, second] = ["first.jsonl", "second.jsonl"].map(|name| folder.path().join(name));
+    let score = |input: &Path, output: &Path, more: &[&str]| {
+        let (input, output) = (text(input), text(output));
+        let all = ["score", "--items", "--model", &reward, "--input", &input, "--output", &output];
+        run(all.iter().chain(more))
+    };
+    let ran = score(&items, &first, &["--states", "4"]).ok();
+    assert!(ran.stderr.contains("left out 4 judgements"), "{}", ran.stderr);
+    score(&first, &second, &[]).ok();
+    let scored = json_lines(&second);
+    assert_eq!(scored.len(), 3);
+    let answers: Vec<String> = scored
+        .iter()
+        .flat_map(|item| {
+            let prompt = &item["prompt"][0]["content"];
+            let of = move |candidate: &serde_json::Value| {
+                serde_json::json!({"messages": [
+                    {"role": "user", "content": prompt},
+                    {"role": "assistant", "content": candidate["text"]},
+                ]})
+                .to_string()
+            };
+            item["candidates"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+        })
+        .collect();
+    let input = text(&write(folder.path(), "answers.jsonl", &(answers.join("\n") + "\n")));
+    let output = folder.path().join("scores.jsonl");
+    run(["score", "--model", &reward, "--input", &input, "--output", &text(&output)]).ok();
+    let expected = json_lines(&output);
+    let candidates = scored.iter().flat_map(|item| item["candidates"].as_array().unwrap());
+    for (candidate, expected) in candidates.zip(&expected) {
+        let scores = candidate["meta"]["scores"].as_array().unwrap();
+        assert_eq!(scores.len(), 2);
+        for score in scores {
+            let difference = score.as_f64().unwrap() - expected["score"].as_f64().unwrap();
+            assert!(difference.abs() < 1e-5, "{candidate} {expected}");
+        }
+        // That of the first model stays.
+        assert_eq!(candidate["meta"]["state"].as_array().unwrap().len(), 4, "{candidate}");
+    }
+    let broken =
+        fs::read_to_string(&first).unwrap().replacen("\"scores\":[", "\"scores\":[\"x\",", 1);
+    let broken = write(folder.path(), "broken.jsonl", &broken);
+    let error = score(&broken, &folder.path().join("none.jsonl"), &[]).error();
+    assert!(error.contains("candidate 0") && error.contains("a list of numbers"), "{error}");
+    assert!(!folder.path().join("none.jsonl").exists());
+    let error = score(&items, &folder.path().join("none.jsonl"), &["--keep"]);
+    assert_eq!(error.code, Some(2), "{}", error.stderr);
+}

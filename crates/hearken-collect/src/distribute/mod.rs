@@ -27,7 +27,7 @@ pub(crate) use submit::{check_duration, judgement};
 
 use crate::board::Board;
 use crate::error::AppError;
-use crate::queue::{Misfit, Person, lock, overlap_of};
+use crate::queue::{Misfit, Person, Shares, lock, overlap_of};
 use crate::settings::ProjectSettings;
 use crate::state::AppState;
 
@@ -346,8 +346,8 @@ fn claim_one(
             // A person is locked before the index, everywhere.
             let (person, index) = (lock(person), distributor.index());
             let drawn = screening.then(|| person.drawn());
-            let (seen, gold_share) = (person.seen(), settings.gold_share);
-            let choice = index.choose(drawn, annotator, seen, gold_share, order, &mut rng);
+            let shares = Shares { gold: settings.gold_share, random: settings.order_random_share };
+            let choice = index.choose(drawn, annotator, person.seen(), shares, order, &mut rng);
             let choice = choice.map_err(|Misfit(choice)| {
                 AppError::Internal(format!(
                     "the order {:?} chose {choice:?}; expected one of the items it was offered, and a probability in (0, 1]",

@@ -1,6 +1,6 @@
 //! What is known of an item beside where it stands: what a search looks at, without the texts.
 
-use hearken_data::feedback::{Item, Task};
+use hearken_data::feedback::{Candidate, Item, Task};
 
 /// Bits of a signature for each group of three letters: two fifths of them are set, at most.
 const BITS_PER_GROUP: usize = 2;
@@ -20,12 +20,20 @@ pub(crate) struct Facts {
     pub(crate) is_wrong: Option<bool>,
     /// What a model that scores solutions thinks of it, where the metadata say so.
     pub(crate) score: Option<f64>,
+    /// What reward models think of each candidate, where the metadata of all of them say so: `[candidate][reward model]`; else empty.
+    pub(crate) scores: Box<[Box<[f32]>]>,
+    /// The state of the first of two candidates less that of the second, where the metadata of both have one; else empty.
+    pub(crate) difference: Box<[f32]>,
 }
 
 /// Where metadata say whether the final answer is right: as Hearken, and as ProcessBench calls it.
 const CORRECT: [&str; 2] = ["correct", "final_answer_correct"];
 /// Where metadata have the score of a solution.
 const SCORE: &str = "score";
+/// Where metadata of a candidate have its scores by several reward models.
+pub(crate) const SCORES: &str = "scores";
+/// Where they have its coordinates in a reward model.
+pub(crate) const STATE: &str = "state";
 
 impl Facts {
     pub(crate) fn of(item: &Item) -> Self {
@@ -45,6 +53,11 @@ impl Facts {
         Self {
             is_wrong: correct.map(|correct| !correct),
             score: said(SCORE).and_then(serde_json::Value::as_f64),
+            scores: lists(item, SCORES).into(),
+            difference: match lists(item, STATE).as_slice() {
+                [first, second] => first.iter().zip(second).map(|(a, b)| a - b).collect(),
+                _ => Box::default(),
+            },
             task: item.task,
             meta: meta.collect(),
             signature: Signature::of(&searched_text(item)),
@@ -62,6 +75,23 @@ impl Facts {
             **known == *name && value.is_none_or(|value| has.eq_ignore_ascii_case(value))
         })
     }
+}
+
+/// A list of numbers of each candidate, as long as the others' and not empty; nothing where one lacks it.
+fn lists(item: &Item, name: &str) -> Vec<Box<[f32]>> {
+    let numbers = |value: &serde_json::Value| -> Option<Box<[f32]>> {
+        let number = |one: &serde_json::Value| {
+            one.as_f64().map(|one| one as f32).filter(|one| one.is_finite())
+        };
+        value.as_array()?.iter().map(number).collect()
+    };
+    let of = |candidate: &Candidate| numbers(candidate.meta.get(name)?);
+    let lists: Option<Vec<Box<[f32]>>> = item.candidates.iter().map(of).collect();
+    let are_alike = |lists: &Vec<Box<[f32]>>| {
+        let length = lists.first().map_or(0, |first| first.len());
+        0 < length && lists.iter().all(|one| one.len() == length)
+    };
+    lists.filter(are_alike).unwrap_or_default()
 }
 
 /// What is searched for: letters of any case.
@@ -142,7 +172,6 @@ impl Signature {
 
 #[cfg(test)]
 mod tests {
-    use hearken_data::feedback::Candidate;
     use hearken_data::{Message, Role};
 
     use super::*;

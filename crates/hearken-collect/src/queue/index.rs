@@ -34,6 +34,15 @@ pub(crate) enum HandOutReason {
     Regular,
 }
 
+/// Shares of the items that are handed out, in [0, 1].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shares {
+    /// Gold items.
+    pub(crate) gold: f64,
+    /// Items that are drawn at random, whatever the order says.
+    pub(crate) random: f64,
+}
+
 /// An item without its content.
 #[derive(Debug)]
 pub(crate) struct QueueEntry {
@@ -43,6 +52,7 @@ pub(crate) struct QueueEntry {
     pub(crate) gold: Option<Gold>,
     pub(crate) judged: u32,
     pub(crate) held: u32,
+    was_asked: bool,
     pub(crate) facts: Facts,
     /// The models that wrote its candidates, by their places in [`Index::models`].
     pub(crate) models: Box<[Option<u32>]>,
@@ -90,6 +100,7 @@ impl QueueEntry {
             gold,
             judged: 0,
             held: 0,
+            was_asked: false,
             facts,
             models,
             changed: changed.map(Box::new),
@@ -161,6 +172,8 @@ type Buckets = BTreeMap<Reverse<i64>, Bucket>;
 pub(crate) struct Index {
     pub(crate) entries: Vec<QueueEntry>,
     handles: HashMap<String, u32>,
+    /// Items that were handed out to anybody, in the order in which it was seen.
+    asked: Vec<u32>,
     open: [Buckets; 3],
     /// Open items that are for some annotators only.
     reserved: HashMap<String, Buckets>,
@@ -278,6 +291,11 @@ impl Index {
 
     /// Puts the item among the open ones, or takes it away.
     fn settle(&mut self, handle: u32) {
+        let entry = &mut self.entries[handle as usize];
+        if !entry.was_asked && 0 < entry.judged + entry.held {
+            entry.was_asked = true;
+            self.asked.push(handle);
+        }
         let entry = &self.entries[handle as usize];
         let is_open =
             !entry.is_withdrawn() && entry.judged + entry.held < entry.overlap(self.overlap);
@@ -411,28 +429,28 @@ impl Index {
         screening: Option<&HashSet<u32>>,
         person: &str,
         seen: &HashSet<u32>,
-        gold_share: f64,
+        shares: Shares,
         order: &dyn Order,
         rng: &mut dyn Rng,
     ) -> Result<Option<ChosenItem>, Misfit> {
         if let Some(drawn) = screening {
             let others = self.screening.iter().filter(|handle| !drawn.contains(handle));
             let passed_over: HashSet<u32> = others.chain(seen).copied().collect();
-            let eligible = self.eligible(HandOutReason::Screening, &passed_over);
+            let eligible = self.eligible(HandOutReason::Screening, &passed_over, shares);
             return eligible.map(|eligible| ask(order, &eligible, rng)).transpose();
         }
-        let reserved = self.reserved.get(person).and_then(|own| self.unseen(own, seen));
-        let regular = reserved.or_else(|| self.eligible(HandOutReason::Regular, seen));
+        let reserved = self.reserved.get(person).and_then(|own| self.unseen(own, seen, shares));
+        let regular = reserved.or_else(|| self.eligible(HandOutReason::Regular, seen, shares));
         // Gold items measure those who work. Who has nothing else left gets none, except
         // where a project is nothing but gold.
         if regular.is_none() && 0 < self.count(HandOutReason::Regular) {
             return Ok(None);
         }
-        let gold = self.eligible(HandOutReason::Gold, seen);
+        let gold = self.eligible(HandOutReason::Gold, seen, shares);
         let (eligible, share) = match (regular, gold) {
             (Some(regular), Some(gold)) => {
-                let take_gold = rng.random_range(0.0..1.0) < gold_share;
-                if take_gold { (gold, gold_share) } else { (regular, 1.0 - gold_share) }
+                let take_gold = rng.random_range(0.0..1.0) < shares.gold;
+                if take_gold { (gold, shares.gold) } else { (regular, 1.0 - shares.gold) }
             }
             (Some(eligible), None) | (None, Some(eligible)) => (eligible, 1.0),
             (None, None) => return Ok(None),
@@ -442,14 +460,25 @@ impl Index {
     }
 
     /// The unseen open items of the highest priority that has any.
-    fn eligible<'a>(&'a self, pool: HandOutReason, seen: &'a HashSet<u32>) -> Option<Eligible<'a>> {
-        self.unseen(&self.open[pool as usize], seen)
+    fn eligible<'a>(
+        &'a self,
+        pool: HandOutReason,
+        seen: &'a HashSet<u32>,
+        shares: Shares,
+    ) -> Option<Eligible<'a>> {
+        self.unseen(&self.open[pool as usize], seen, shares)
     }
 
-    fn unseen<'a>(&'a self, buckets: &'a Buckets, seen: &'a HashSet<u32>) -> Option<Eligible<'a>> {
+    fn unseen<'a>(
+        &'a self,
+        buckets: &'a Buckets,
+        seen: &'a HashSet<u32>,
+        shares: Shares,
+    ) -> Option<Eligible<'a>> {
         buckets.values().find_map(|bucket| {
             let count = bucket.unseen(seen);
-            (0 < count).then(|| Eligible::new(&bucket.open, seen, &self.entries, count))
+            let all = (self.entries.as_slice(), self.asked.as_slice());
+            (0 < count).then(|| Eligible::new((&bucket.open, seen), all, count, shares.random))
         })
     }
 }
@@ -515,7 +544,16 @@ mod tests {
     fn ids(index: &Index, rounds: u32, gold_share: f64, seen: &HashSet<u32>) -> Vec<(String, f64)> {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         let choices = (0..rounds).filter_map(|_| {
-            index.choose(None, "ada", seen, gold_share, &Random, &mut rng).unwrap()
+            index
+                .choose(
+                    None,
+                    "ada",
+                    seen,
+                    Shares { gold: gold_share, random: 0.0 },
+                    &Random,
+                    &mut rng,
+                )
+                .unwrap()
         });
         choices.map(|c| (index.entries[c.handle as usize].id.clone(), c.probability)).collect()
     }
@@ -572,7 +610,14 @@ mod tests {
         assert!(ids(&index, 5, 0.5, &HashSet::from([0])).is_empty());
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let screening = index
-            .choose(Some(&HashSet::from([2])), "ada", &HashSet::new(), 0.5, &Random, &mut rng)
+            .choose(
+                Some(&HashSet::from([2])),
+                "ada",
+                &HashSet::new(),
+                Shares { gold: 0.5, random: 0.0 },
+                &Random,
+                &mut rng,
+            )
             .unwrap();
         assert_eq!(screening.map(|choice| choice.handle), Some(2));
     }
@@ -601,7 +646,8 @@ mod tests {
         change(&mut index, "b", Change::People(vec!["bob".into()]));
         let next = |index: &Index, person: &str, seen: &[u32]| {
             let (seen, mut rng) = (seen.iter().copied().collect(), ChaCha8Rng::seed_from_u64(1));
-            let choice = index.choose(None, person, &seen, 0.0, &Random, &mut rng).unwrap();
+            let choice =
+                index.choose(None, person, &seen, Shares::default(), &Random, &mut rng).unwrap();
             choice.map(|choice| index.entries[choice.handle as usize].id.clone())
         };
         assert_eq!(next(&index, "bob", &[]).as_deref(), Some("b"));
@@ -660,7 +706,7 @@ mod tests {
         let mut came = Vec::new();
         let nobody = HashSet::new();
         while let Some(choice) =
-            index.choose(None, "ada", &nobody, 0.0, &Convincing, &mut rng).unwrap()
+            index.choose(None, "ada", &nobody, Shares::default(), &Convincing, &mut rng).unwrap()
         {
             let id = index.entries[choice.handle as usize].id.clone();
             assert!((choice.probability - 1.0).abs() < 1e-12);

@@ -4,17 +4,18 @@ mod facts;
 mod index;
 mod order;
 mod person;
+mod worth;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use self::facts::Needle;
 pub use self::index::Progress;
-pub(crate) use self::index::{HandOutReason, Index, LIVE, Misfit, QueueEntry, overlap_of};
-pub(crate) use self::order::check_names;
+pub(crate) use self::index::{HandOutReason, Index, LIVE, Misfit, QueueEntry, Shares, overlap_of};
 pub use self::order::{
     BUILT_IN, CONVINCING, ChosenItem, Convincing, Eligible, Offer, Order, RANDOM, Random,
 };
+pub(crate) use self::order::{built_in, check_names};
 pub(crate) use self::person::{Person, ScreeningDraw, Standing};
 
 /// Handles of items.

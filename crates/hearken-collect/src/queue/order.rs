@@ -8,6 +8,7 @@ use rand::{Rng, RngExt as _};
 
 use super::facts::Facts;
 use super::index::QueueEntry;
+use super::worth::by_worth;
 
 /// The name of the order that is always there: [`Random`].
 pub const RANDOM: &str = "random";
@@ -16,7 +17,15 @@ pub const RANDOM: &str = "random";
 pub const CONVINCING: &str = "convincing";
 
 /// The names of the orders that are always there.
-pub const BUILT_IN: [&str; 2] = [RANDOM, CONVINCING];
+pub const BUILT_IN: [&str; 7] =
+    [RANDOM, CONVINCING, "entropy", "disagreement", "information", "d_optimal", "k_center"];
+
+/// The orders that are always there; what one remembers is of one project.
+pub(crate) fn built_in() -> Vec<Box<dyn Order>> {
+    let mut orders: Vec<Box<dyn Order>> = vec![Box::new(Random), Box::new(Convincing)];
+    orders.extend(by_worth().map(|order| Box::new(order) as Box<dyn Order>));
+    orders
+}
 
 /// Why further orders cannot be told apart by their names.
 pub(crate) fn check_names(orders: &[Box<dyn Order>]) -> Result<(), String> {
@@ -97,7 +106,9 @@ pub struct Eligible<'a> {
     open: &'a [u32],
     seen: &'a HashSet<u32>,
     entries: &'a [QueueEntry],
+    asked: &'a [u32],
     count: usize,
+    random_share: f64,
 }
 
 impl fmt::Debug for Eligible<'_> {
@@ -107,13 +118,47 @@ impl fmt::Debug for Eligible<'_> {
 }
 
 impl<'a> Eligible<'a> {
+    /// `count` of `open` are not `seen`.
     pub(crate) fn new(
-        open: &'a [u32],
-        seen: &'a HashSet<u32>,
-        entries: &'a [QueueEntry],
+        (open, seen): (&'a [u32], &'a HashSet<u32>),
+        (entries, asked): (&'a [QueueEntry], &'a [u32]),
         count: usize,
+        random_share: f64,
     ) -> Self {
-        Self { open, seen, entries, count }
+        Self { open, seen, entries, asked, count, random_share }
+    }
+
+    /// All items that there are, by handle, whether they can come or not.
+    pub(super) fn entries(&self) -> &'a [QueueEntry] {
+        self.entries
+    }
+
+    /// The items that were handed out to anybody, in the order in which they were.
+    pub(super) fn asked(&self) -> &'a [u32] {
+        self.asked
+    }
+
+    /// The items that could come next.
+    pub(super) fn handles(&self) -> impl Iterator<Item = u32> {
+        let seen = self.seen;
+        self.open.iter().copied().filter(move |handle| !seen.contains(handle))
+    }
+
+    /// One of `first`, each with the same probability; with the project's share any item, so that none has a probability of 0 where
+    /// that share is above 0. What is known of those that came, each divided by its probability, then estimates what holds of all.
+    ///
+    /// # Panics
+    /// If `first` is empty.
+    pub fn favor(&self, first: &[u32], rng: &mut dyn Rng) -> ChosenItem {
+        assert!(!first.is_empty(), "first: at least one item");
+        let is_random = rng.random_range(0.0..1.0) < self.random_share;
+        let handle =
+            if is_random { self.any(rng) } else { first[rng.random_range(0..first.len())] };
+        let mut probability = self.random_share / self.count as f64;
+        if first.contains(&handle) {
+            probability += (1.0 - self.random_share) / first.len() as f64;
+        }
+        ChosenItem { handle, probability }
     }
 
     /// How many there are; at least 1.
@@ -172,7 +217,8 @@ impl Order for Random {
 
 /// Solutions with a wrong final answer first, those before all that a model takes for right: there a label of the step that
 /// is wrong teaches the model most (Lightman et al. 2023, arXiv:2305.20050, section 4). Then those of which it is not known
-/// whether they are right, then the right ones. Among equals each with the same probability.
+/// whether they are right, then the right ones. Among equals each with the same probability; a share of
+/// all at random.
 #[derive(Clone, Copy, Debug)]
 pub struct Convincing;
 
@@ -205,7 +251,6 @@ impl Order for Convincing {
             best = urgency;
             first.push(offer.handle);
         }
-        let handle = first[rng.random_range(0..first.len())];
-        ChosenItem { handle, probability: 1.0 / first.len() as f64 }
+        eligible.favor(&first, rng)
     }
 }

@@ -1,12 +1,11 @@
 //! Which pairs of candidates are asked about: orders, a random share, and the propensity of every pair.
 
+use hearken_stats::design::Worth;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::design::draw;
 
 /// What makes a pair worth asking about. P is the probability that one reward model gives the first of two candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,28 +53,15 @@ impl Order {
     /// nothing of one alone.
     ///
     /// # Panics
-    /// If there is no reward model, and the order is not random.
+    /// If there is no reward model, and the order is one of those that say something.
     pub(super) fn worth(self, probabilities: &[f64]) -> f64 {
-        let n = probabilities.len() as f64;
-        let mean = probabilities.iter().sum::<f64>() / n;
         match self {
             Self::Random | Self::DOptimal | Self::KCenter | Self::DoubleThompson => 0.0,
-            _ if probabilities.is_empty() => panic!("probabilities: at least one"),
-            Self::Entropy => entropy(mean),
-            Self::Disagreement => {
-                probabilities.iter().map(|p| (p - mean) * (p - mean)).sum::<f64>() / n
-            }
-            Self::Information => {
-                entropy(mean) - probabilities.iter().map(|p| entropy(*p)).sum::<f64>() / n
-            }
+            Self::Entropy => Worth::Entropy.of(probabilities),
+            Self::Disagreement => Worth::Disagreement.of(probabilities),
+            Self::Information => Worth::Information.of(probabilities),
         }
     }
-}
-
-/// Of a coin that falls on one side with probability `p`, in nats.
-fn entropy(p: f64) -> f64 {
-    let term = |p: f64| if p <= 0.0 { 0.0 } else { -p * p.ln() };
-    term(p) + term(1.0 - p)
 }
 
 /// Two candidates of one prompt that could be asked about.
@@ -207,25 +193,26 @@ pub(super) fn drawn_by_weight(
     by_weight.iter().map(of(false)).chain(drawn.iter().map(of(true))).collect()
 }
 
+/// Draws one of some things with these weights; `None` where all are 0.
+fn draw(weights: &[f64], rng: &mut ChaCha8Rng) -> Option<usize> {
+    let total: f64 = weights.iter().sum();
+    let mut left = rng.random::<f64>() * total;
+    let mut last = None;
+    for (at, weight) in weights.iter().enumerate().filter(|(_, weight)| 0.0 < **weight) {
+        last = Some(at);
+        left -= weight;
+        if left < 0.0 {
+            break;
+        }
+    }
+    last
+}
+
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
 
     use super::*;
-
-    #[test]
-    fn orders_tell_open_questions_from_disputed_ones() {
-        let (open, disputed, settled) = ([0.5, 0.5], [0.0, 1.0], [0.99, 0.99]);
-        let ln_2 = std::f64::consts::LN_2;
-        assert!((Order::Entropy.worth(&open) - ln_2).abs() < 1e-12);
-        assert!((Order::Entropy.worth(&disputed) - ln_2).abs() < 1e-12);
-        assert!((Order::Disagreement.worth(&disputed) - 0.25).abs() < 1e-12);
-        assert!(Order::Disagreement.worth(&open) < 1e-12);
-        assert!((Order::Information.worth(&disputed) - ln_2).abs() < 1e-12);
-        assert!(Order::Information.worth(&open).abs() < 1e-12);
-        assert!(Order::Entropy.worth(&settled) < 0.06);
-        assert!(Order::Random.worth(&[]).abs() < 1e-12);
-    }
 
     /// Three prompts with three pairs each; the worth rises with the number.
     fn pairs() -> Vec<CandidatePair> {

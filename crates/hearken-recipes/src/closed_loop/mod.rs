@@ -36,7 +36,6 @@ mod questions;
 
 mod asking;
 
-mod design;
 
 use std::path::Path;
 

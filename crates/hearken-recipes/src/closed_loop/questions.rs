@@ -9,6 +9,7 @@ use hearken_model::Masters;
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
 use hearken_run::seeds::Seeds;
+use hearken_stats::design::{Difference, d_optimal, double_thompson, k_center};
 use hearken_tensor::{Device, device::Precision};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -17,7 +18,6 @@ use super::asking::{
     CandidatePair, Chosen, Order, certain_of, drawn_by_weight, with_random, worth_most,
 };
 use super::config::AskConfig;
-use super::design::{Difference, d_optimal, double_thompson, k_center};
 use super::records::{Candidates, read_lines};
 use super::round::{RoundEnd, StageResult};
 use crate::judging::RewardJudge;

@@ -54,6 +54,11 @@ impl<D: Device> RewardJudge<D> {
         Ok(Self { name: name.to_owned(), scorer, tokenizer })
     }
 
+    /// One that was read already, known as `name`.
+    pub fn of(name: &str, scorer: Scorer<D>, tokenizer: Tokenizer) -> Self {
+        Self { name: name.to_owned(), scorer, tokenizer }
+    }
+
     /// The score of every candidate of every item: `scores[item][candidate]`. It reads what a trainer of reward models reads
     /// of them.
     ///

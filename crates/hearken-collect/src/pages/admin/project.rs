@@ -113,6 +113,7 @@ pub(crate) struct NewSettings {
     #[serde(default)]
     confirm_in_bulk: Option<String>,
     order: String,
+    random_percent: f64,
 }
 
 fn limit(name: &str, text: &str) -> Result<Option<u32>, String> {
@@ -149,6 +150,7 @@ impl NewSettings {
             rate_turns: self.rate_turns.is_some(),
             confirm_in_bulk: self.confirm_in_bulk.is_some(),
             order: self.order,
+            order_random_share: self.random_percent / 100.0,
         })
     }
 }

@@ -1,10 +1,56 @@
-//! Orders that choose pairs together, or by a draw: D-optimal, k-center, double Thompson sampling.
+//! What to ask next: what a pair is worth by itself, and orders that choose pairs together, or by a draw.
+//!
+//! P is the probability that one reward model gives the first of two candidates.
 
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
+/// What makes a pair worth asking about by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// The entropy of the mean of P over the reward models: how open the answer is.
+    Entropy,
+    /// The variance of P over the reward models: how far they disagree. Asghari et al. 2026, arXiv:2603.17378, ask about the
+    /// pair of several candidates where it is largest.
+    Disagreement,
+    /// The entropy of the mean of P less the mean of its entropies: what the answer says of which reward model is right (BALD, Houlsby et
+    /// al. 2011, arXiv:1112.5745). Open questions on which all reward models agree are worth nothing.
+    Information,
+}
+
+impl Worth {
+    /// How much a pair is worth, given P under each reward model: nats, or a variance.
+    ///
+    /// # Panics
+    /// If there is no reward model.
+    ///
+    /// ```
+    /// use hearken_stats::design::Worth;
+    ///
+    /// assert_eq!(Worth::Disagreement.of(&[0.0, 1.0]), 0.25);
+    /// assert_eq!(Worth::Information.of(&[0.5, 0.5]), 0.0);
+    /// ```
+    pub fn of(self, probabilities: &[f64]) -> f64 {
+        assert!(!probabilities.is_empty(), "probabilities: at least one");
+        let n = probabilities.len() as f64;
+        let mean = probabilities.iter().sum::<f64>() / n;
+        match self {
+            Self::Entropy => entropy(mean),
+            Self::Disagreement => {
+                probabilities.iter().map(|p| (p - mean) * (p - mean)).sum::<f64>() / n
+            }
+            Self::Information => {
+                entropy(mean) - probabilities.iter().map(|p| entropy(*p)).sum::<f64>() / n
+            }
+        }
+    }
+}
+
+/// Of a coin that falls on one side with probability `p`, in nats.
+fn entropy(p: f64) -> f64 {
+    let term = |p: f64| if p <= 0.0 { 0.0 } else { -p * p.ln() };
+    term(p) + term(1.0 - p)
+}
 
 /// Coordinates of a pair: the difference of the last hidden states of its two candidates in a reward model.
-pub(super) type Difference = Vec<f64>;
+pub type Difference = Vec<f64>;
 
 /// Chooses pairs one after the other, each time the one whose answer would shrink the uncertainty of a linear reward the most: the largest
 /// gain of
@@ -22,7 +68,7 @@ pub(super) type Difference = Vec<f64>;
 ///
 /// # Panics
 /// If the lengths differ.
-pub(super) fn d_optimal(
+pub fn d_optimal(
     pairs: &[Difference],
     probabilities: &[f64],
     prompts: &[usize],
@@ -32,30 +78,20 @@ pub(super) fn d_optimal(
     assert_eq!(pairs.len(), probabilities.len(), "probabilities: one per pair");
     assert_eq!(pairs.len(), prompts.len(), "prompts: one per pair");
     let Some(d) = pairs.first().map(Vec::len) else { return Vec::new() };
-    let weighted = |x: &Difference, p: f64| -> Difference {
-        let root = (p * (1.0 - p)).sqrt();
-        x.iter().map(|value| root * value).collect()
-    };
     let xs: Vec<Difference> =
         pairs.iter().zip(probabilities).map(|(x, p)| weighted(x, *p)).collect();
-    let squares: f64 = xs.iter().flatten().map(|value| value * value).sum();
-    let ridge = squares / (xs.len() * d) as f64;
-    if ridge <= 0.0 {
-        return Vec::new();
-    }
-    let mut inverse = vec![0.0; d * d];
-    (0..d).for_each(|at| inverse[at * d + at] = 1.0 / ridge);
+    let Some(mut information) = Information::of_ridge(d, ridge(&xs)) else { return Vec::new() };
     for (x, p) in known {
-        add(&mut inverse, &weighted(x, *p));
+        information.add(&weighted(x, *p));
     }
-    let mut gains: Vec<f64> = xs.iter().map(|x| dot(x, &times(&inverse, x))).collect();
+    let mut gains: Vec<f64> = xs.iter().map(|x| information.quadratic(x)).collect();
     let mut left: Vec<usize> = (0..xs.len()).collect();
     let mut chosen = Vec::new();
     while chosen.len() < count {
         let best = left.iter().copied().max_by(|a, b| gains[*a].total_cmp(&gains[*b]));
         let Some(best) = best else { break };
         chosen.push((best, gains[best].ln_1p()));
-        let direction = add(&mut inverse, &xs[best]);
+        let direction = information.add(&xs[best]);
         let scale = 1.0 + gains[best];
         for (x, gain) in xs.iter().zip(&mut gains) {
             // Rounding must not make a gain negative.
@@ -66,16 +102,69 @@ pub(super) fn d_optimal(
     chosen
 }
 
-/// Adds x xᵀ to the matrix whose inverse is given (Sherman and Morrison 1950); gives V⁻¹x of before.
-fn add(inverse: &mut [f64], x: &[f64]) -> Vec<f64> {
-    let direction = times(inverse, x);
-    let scale = 1.0 + dot(x, &direction);
-    for (row, left) in inverse.chunks_exact_mut(x.len()).zip(&direction) {
-        for (value, right) in row.iter_mut().zip(&direction) {
-            *value -= left * right / scale;
-        }
+/// √(p(1 − p))·x, whose outer product is the information of one answer.
+pub fn weighted(x: &[f64], p: f64) -> Difference {
+    let root = (p * (1.0 - p)).sqrt();
+    x.iter().map(|value| root * value).collect()
+}
+
+/// The mean square over weighted differences and their coordinates: with it as λ a design does not depend on the scale of x.
+pub fn ridge<X: AsRef<[f64]>>(weighted: impl IntoIterator<Item = X>) -> f64 {
+    let (mut squares, mut count) = (0.0, 0_usize);
+    for x in weighted {
+        squares += x.as_ref().iter().map(|value| value * value).sum::<f64>();
+        count += x.as_ref().len();
     }
-    direction
+    squares / count.max(1) as f64
+}
+
+/// V = λI + Σ x xᵀ over weighted differences, as its inverse.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Information {
+    inverse: Vec<f64>,
+    d: usize,
+}
+
+impl Information {
+    /// λI in `d` coordinates; `None` unless λ is above 0.
+    pub fn of_ridge(d: usize, ridge: f64) -> Option<Self> {
+        if !(0.0 < ridge && ridge.is_finite()) {
+            return None;
+        }
+        let mut inverse = vec![0.0; d * d];
+        (0..d).for_each(|at| inverse[at * d + at] = 1.0 / ridge);
+        Some(Self { inverse, d })
+    }
+
+    /// Of how many coordinates.
+    pub fn coordinates(&self) -> usize {
+        self.d
+    }
+
+    /// xᵀV⁻¹x: of a weighted difference the gain of ln det V is ln(1 + that).
+    ///
+    /// # Panics
+    /// If x has another number of coordinates.
+    pub fn quadratic(&self, x: &[f64]) -> f64 {
+        assert_eq!(x.len(), self.d, "x: its coordinates");
+        dot(x, &times(&self.inverse, x))
+    }
+
+    /// Adds x xᵀ (Sherman and Morrison 1950); gives V⁻¹x of before.
+    ///
+    /// # Panics
+    /// If x has another number of coordinates.
+    pub fn add(&mut self, x: &[f64]) -> Difference {
+        assert_eq!(x.len(), self.d, "x: its coordinates");
+        let direction = times(&self.inverse, x);
+        let scale = 1.0 + dot(x, &direction);
+        for (row, left) in self.inverse.chunks_exact_mut(self.d).zip(&direction) {
+            for (value, right) in row.iter_mut().zip(&direction) {
+                *value -= left * right / scale;
+            }
+        }
+        direction
+    }
 }
 
 fn times(matrix: &[f64], x: &[f64]) -> Vec<f64> {
@@ -86,25 +175,30 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
+/// How far two pairs are from each other, whichever candidate of each comes first.
+pub fn distance(a: &[f64], b: &[f64]) -> f64 {
+    let of = |sign: f64| -> f64 {
+        a.iter().zip(b).map(|(a, b)| (a - sign * b) * (a - sign * b)).sum::<f64>().sqrt()
+    };
+    of(1.0).min(of(-1.0))
+}
+
 /// Chooses pairs one after the other, each time the one that is farthest from all that are chosen or `known`: greedy k-center, whose largest
 /// distance is at most twice the least possible (Gonzalez 1985; core-sets of Sener and Savarese 2018, arXiv:1708.00489). The distance of two pairs is that of their
 /// differences, whichever candidate comes first. A pair of two alike states, the origin, is known from the beginning. At most one pair
 /// of each prompt.
 ///
 /// Gives at most `count` pairs with their distances, in the order in which they are chosen.
-pub(super) fn k_center(
+///
+/// # Panics
+/// If the lengths differ.
+pub fn k_center(
     pairs: &[Difference],
     prompts: &[usize],
     known: &[Difference],
     count: usize,
 ) -> Vec<(usize, f64)> {
     assert_eq!(pairs.len(), prompts.len(), "prompts: one per pair");
-    let distance = |a: &Difference, b: &Difference| {
-        let of = |sign: f64| -> f64 {
-            a.iter().zip(b).map(|(a, b)| (a - sign * b) * (a - sign * b)).sum::<f64>().sqrt()
-        };
-        of(1.0).min(of(-1.0))
-    };
     let to_known = |x: &Difference| {
         let origin = dot(x, x).sqrt();
         known.iter().map(|other| distance(x, other)).fold(origin, f64::min)
@@ -128,12 +222,12 @@ pub(super) fn k_center(
 const TRIES: i32 = 100;
 
 /// The probability of each pair of candidates of one prompt under double Thompson sampling: a reward model is drawn, and its best candidate is the first; models are
-/// drawn until the best of one is another, the second; after [`TRIES`] draws the second is drawn from all others alike (Wu and Liu 2016,
+/// drawn until the best of one is another, the second; after 100 draws the second is drawn from all others alike (Wu and Liu 2016,
 /// arXiv:1604.07101; of language models Dwaracherla et al. 2024, arXiv:2402.00396).
 ///
 /// `scores` are `[member][candidate]`, and those that are NaN are no candidates; the probabilities are those of `pairs`, whichever of the two comes
 /// first, and add up to 1 where all pairs are among them.
-pub(super) fn double_thompson(scores: &[&[f64]], pairs: &[[usize; 2]]) -> Vec<f64> {
+pub fn double_thompson(scores: &[&[f64]], pairs: &[[usize; 2]]) -> Vec<f64> {
     let n = scores.first().map_or(0, |one| one.len());
     let there: Vec<bool> = (0..n).map(|at| !scores[0][at].is_nan()).collect();
     let others = there.iter().filter(|there| **there).count().saturating_sub(1).max(1) as f64;
@@ -154,21 +248,6 @@ pub(super) fn double_thompson(scores: &[&[f64]], pairs: &[[usize; 2]]) -> Vec<f6
     pairs.iter().map(of).collect()
 }
 
-/// Draws one of some things with these weights; `None` where all are 0.
-pub(super) fn draw(weights: &[f64], rng: &mut ChaCha8Rng) -> Option<usize> {
-    let total: f64 = weights.iter().sum();
-    let mut left = rng.random::<f64>() * total;
-    let mut last = None;
-    for (at, weight) in weights.iter().enumerate().filter(|(_, weight)| 0.0 < **weight) {
-        last = Some(at);
-        left -= weight;
-        if left < 0.0 {
-            break;
-        }
-    }
-    last
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +257,19 @@ mod tests {
         for (found, expected) in found.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-12, "{found} {expected}");
         }
+    }
+
+    #[test]
+    fn orders_tell_open_questions_from_disputed_ones() {
+        let (open, disputed, settled) = ([0.5, 0.5], [0.0, 1.0], [0.99, 0.99]);
+        let ln_2 = std::f64::consts::LN_2;
+        assert!((Worth::Entropy.of(&open) - ln_2).abs() < 1e-12);
+        assert!((Worth::Entropy.of(&disputed) - ln_2).abs() < 1e-12);
+        assert!((Worth::Disagreement.of(&disputed) - 0.25).abs() < 1e-12);
+        assert!(Worth::Disagreement.of(&open) < 1e-12);
+        assert!((Worth::Information.of(&disputed) - ln_2).abs() < 1e-12);
+        assert!(Worth::Information.of(&open).abs() < 1e-12);
+        assert!(Worth::Entropy.of(&settled) < 0.06);
     }
 
     /// By hand: w = ¼ for all, so that √w x = (2, 0), (1.9, 0), (0, 1), λ = (4 + 3.61 + 1)/6. The second question is about the other
