@@ -1,5 +1,5 @@
 //! `/admin/weights`: other weights under a name, while requests go on; `/admin/candidate`: a share of the conversations for what may become
-//! them.
+//! them; `/admin/forget`: what is no longer to be stored.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,13 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
+use hearken_data::feedback::served::pseudonym;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::candidate::{CandidateReport, CandidateStanding, Purpose};
 use crate::error::ApiError;
+use crate::log::{Removed, Whose};
 use crate::parts::WeightsPlace;
 use crate::request::parse;
 use crate::state::AppState;
@@ -149,4 +151,52 @@ pub(crate) async fn end_candidate(
 
 fn no_candidate(model: &str) -> ApiError {
     ApiError::NotFound(format!("candidate of `{model}`"))
+}
+
+/// Whose conversations are removed: one of `by` and `request_id`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ForgetRequest {
+    /// Who asked, as the requests called them in `user`, and `/v1/feedback` in `by`.
+    by: Option<String>,
+    /// The `id` of an answer.
+    request_id: Option<String>,
+}
+
+/// What was removed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ForgetBody {
+    /// Completions.
+    completions: usize,
+    /// What was said of them, or by that person.
+    feedback: usize,
+}
+
+/// `POST /admin/forget`.
+pub(crate) async fn forget(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<ForgetBody>, ApiError> {
+    let request: ForgetRequest = parse(&headers, &body)?;
+    let invalid =
+        |message: &str| ApiError::Invalid { message: message.to_owned(), param: None, code: None };
+    if state.log.is_none() {
+        return Err(invalid("nothing is stored here, so there is nothing to remove"));
+    }
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let whose = match (given(request.by), given(request.request_id)) {
+        (Some(by), None) => Whose::Person(pseudonym(&by)),
+        (None, Some(id)) => Whose::Request(id),
+        _ => return Err(invalid("expected one of `by` and `request_id`, not empty")),
+    };
+    let work = move || match &state.log {
+        Some(log) => log.forget_whose(&whose),
+        None => Ok(Removed::default()),
+    };
+    let removed = tokio::task::spawn_blocking(work).await;
+    let removed = removed.map_err(|error| ApiError::Internal(error.to_string()))?;
+    let Removed { completions, feedback } = removed
+        .map_err(|error| ApiError::Internal(format!("not everything is removed: {error}")))?;
+    Ok(Json(ForgetBody { completions, feedback }))
 }

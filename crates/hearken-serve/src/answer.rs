@@ -45,6 +45,8 @@ pub(crate) struct Ask {
     pub(crate) trims: bool,
     /// Whether its completions are written down.
     pub(crate) is_kept: bool,
+    /// Who asks, where the request says so: a pseudonym.
+    pub(crate) by: Option<String>,
     /// Weights that answer beside its own, for the log alone.
     pub(crate) shadow: Option<Arc<Weights>>,
     /// Whether nobody sees the answers.
@@ -286,6 +288,7 @@ fn note(state: &AppState, ask: &Ask, prompt: usize, sample: usize, completion: &
         seed: seed.wrapping_add(prompt as u64),
         shadow: ask.is_shadow,
         redacted: false,
+        by: ask.by.clone(),
     };
     if line.prompt.is_null() {
         // The prompt came as token ids, and personal data are found in texts.

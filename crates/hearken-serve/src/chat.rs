@@ -16,7 +16,8 @@ use crate::answer::{Ask, Progressed, Prompt};
 use crate::constraint::ResponseFormat;
 use crate::error::ApiError;
 use crate::request::{
-    ChatRequest, CheckedRequest, NamedTool, ToolChoice, ToolWord, at_least_one, likeliest, parse,
+    ChatRequest, CheckedRequest, NamedTool, ToolChoice, ToolWord, asker, at_least_one, likeliest,
+    parse,
 };
 use crate::shapes::{ChatLogprobs, ChatToken, ChunkUsage, Finish, TokenIds, Usage};
 use crate::state::{Answering, AppState, now_s};
@@ -221,6 +222,7 @@ pub(crate) fn asked(
         seed: shared.seed,
         trims: true,
         is_kept,
+        by: asker(request.user.as_deref()),
         shadow,
         is_shadow: false,
     };

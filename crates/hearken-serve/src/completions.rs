@@ -15,7 +15,9 @@ use serde_json::json;
 
 use crate::answer::{Ask, Progressed, Prompt};
 use crate::error::ApiError;
-use crate::request::{CheckedRequest, CompletionRequest, Prompts, at_least_one, likeliest, parse};
+use crate::request::{
+    CheckedRequest, CompletionRequest, Prompts, asker, at_least_one, likeliest, parse,
+};
 use crate::shapes::{ChunkUsage, CompletionLogprobs, Finish, TokenIds, Usage};
 use crate::state::{Answering, AppState, now_s};
 use crate::stream::{self, Choices, Chunks};
@@ -117,6 +119,7 @@ fn asked(state: &AppState, request: &CompletionRequest) -> Result<(Ask, CheckedR
         seed: shared.seed,
         trims: false,
         is_kept: state.keeps(request.store)?,
+        by: asker(request.user.as_deref()),
         shadow,
         is_shadow: false,
     };

@@ -1,6 +1,6 @@
 //! Completions and what users say of them as lines of a file, for labelling and training.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hearken_data::feedback::served::{
-    AnswerName, ServedCompletion, ServedLine, ServedLog, aside, aside_number, log_files,
-    oldest_kept,
+    AnswerName, ServedCompletion, ServedFeedback, ServedLine, ServedLog, aside, aside_number,
+    log_files, oldest_kept,
 };
 use hearken_data::write_whole;
 use serde_json::Value;
@@ -147,6 +147,43 @@ impl CompletionLog {
         Ok(())
     }
 
+    /// Removes the completions that somebody asked for, or those of one request, with all that was said of them, and what that person
+    /// said of others. Blocks.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub(crate) fn forget_whose(&self, whose: &Whose) -> io::Result<Removed> {
+        let mut removed = Removed::default();
+        let mut requests: HashSet<String> = HashSet::new();
+        let mut gone: HashSet<AnswerName> = HashSet::new();
+        let mut now = lock(&self.open);
+        let pruned = prune(&self.log.path, &mut |line| {
+            let goes = match line {
+                ServedLine::Completion(one) => {
+                    let goes = whose.asked_for(one);
+                    if goes {
+                        removed.completions += 1;
+                        requests.insert(one.request_id.clone());
+                        gone.insert(name_of(one));
+                    }
+                    goes
+                }
+                // What was said of an answer stands behind it.
+                ServedLine::Feedback(one) => {
+                    let goes = requests.contains(&one.of.request_id) || whose.said(one);
+                    removed.feedback += usize::from(goes);
+                    goes
+                }
+            };
+            if goes { Fate::Goes } else { Fate::Stays }
+        });
+        // Also where a later file could not be written: the open one may be another by now.
+        *now = open(&self.log.path)?;
+        drop(now);
+        lock(&self.answers).retain(|name, _| !gone.contains(name));
+        pruned.map(|()| removed)
+    }
+
     /// Removes lines that are too old. Blocks.
     ///
     /// # Errors
@@ -192,33 +229,82 @@ fn next_aside(path: &Path) -> io::Result<PathBuf> {
     Ok(aside(path, numbers.max().unwrap_or(0) + 1))
 }
 
-/// Removes lines from before `oldest` from all files of a log; files of which nothing is left go.
+/// Removes lines from before `oldest` from all files of a log.
 fn forget(path: &Path, oldest: i64) -> io::Result<()> {
+    prune(path, &mut |line| match line.at_ms() {
+        Some(at) if at < oldest => Fate::Goes,
+        // Lines come in the order of time: nothing is old behind one that is young.
+        _ => Fate::StaysAndAllBehind,
+    })
+}
+
+/// Whose lines are removed.
+#[derive(Clone, Debug)]
+pub(crate) enum Whose {
+    /// Those of a person, by their pseudonym.
+    Person(String),
+    /// Those of a request.
+    Request(String),
+}
+
+impl Whose {
+    fn asked_for(&self, one: &ServedCompletion) -> bool {
+        match self {
+            Self::Person(by) => one.by.as_ref() == Some(by),
+            Self::Request(id) => one.request_id == *id,
+        }
+    }
+
+    fn said(&self, one: &ServedFeedback) -> bool {
+        matches!(self, Self::Person(by) if one.by == *by)
+    }
+}
+
+/// How many lines were removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Removed {
+    pub(crate) completions: usize,
+    pub(crate) feedback: usize,
+}
+
+/// What becomes of a line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Goes,
+    Stays,
+    /// Nothing more of its file goes.
+    StaysAndAllBehind,
+}
+
+/// Removes lines from all files of a log, in the order in which they were written; files of which nothing is left go.
+fn prune(path: &Path, fate: &mut dyn FnMut(&ServedLine) -> Fate) -> io::Result<()> {
     for file in log_files(path)? {
-        let mut young = Vec::new();
-        let mut found_old = false;
+        let (mut kept, mut has_gone, mut all_behind) = (Vec::new(), false, false);
         for (number, line) in BufReader::new(File::open(&file)?).lines().enumerate() {
             let line = line?;
-            let bad = |what: String| {
-                io::Error::other(format!("{}:{}: {what}", file.display(), number + 1))
-            };
-            let parsed: Value =
-                serde_json::from_str(&line).map_err(|error| bad(error.to_string()))?;
-            let at = ServedLine::of(parsed).map_err(bad)?.at_ms();
-            if at.is_some_and(|at| at < oldest) {
-                found_old = true;
-            } else if found_old || number == 0 {
-                young.push(line);
-            } else {
-                // Lines come in the order of time: nothing is old behind one that is young.
-                break;
+            if !all_behind {
+                let bad = |what: String| {
+                    io::Error::other(format!("{}:{}: {what}", file.display(), number + 1))
+                };
+                let parsed: Value =
+                    serde_json::from_str(&line).map_err(|error| bad(error.to_string()))?;
+                let fate = fate(&ServedLine::of(parsed).map_err(bad)?);
+                if fate == Fate::Goes {
+                    has_gone = true;
+                    continue;
+                }
+                all_behind = fate == Fate::StaysAndAllBehind;
+                if all_behind && !has_gone {
+                    break;
+                }
             }
+            kept.push(line);
         }
-        match (found_old, young.is_empty()) {
+        match (has_gone, kept.is_empty()) {
             (false, _) => {}
             (true, true) => fs::remove_file(&file)?,
             (true, false) => {
-                let text = young.join("\n") + "\n";
+                let text = kept.join("\n") + "\n";
                 write_whole(&file, |writer| writer.write_all(text.as_bytes()))?;
             }
         }

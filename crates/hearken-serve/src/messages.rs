@@ -46,9 +46,8 @@ pub(crate) struct MessagesRequest {
     stream: Option<bool>,
     /// Write the answer down for training, or do not; where it is not given, the service's setting holds.
     store: Option<bool>,
-    /// Accepted, and without effect.
-    #[serde(rename = "metadata")]
-    _metadata: Option<Map<String, Value>>,
+    /// `user_id` is who asks. Where answers are written down, so is a digest of it, by which `/admin/forget` finds them.
+    metadata: Option<Map<String, Value>>,
 }
 
 /// A text, or several.
@@ -172,8 +171,9 @@ fn as_chat(request: MessagesRequest) -> Result<ChatRequest, ApiError> {
     let above = system.map(|text| json!({"role": "system", "content": text}));
     let said = request.messages.into_iter().map(|message| message.to_json());
     let messages: Vec<Value> = above.into_iter().chain(said).collect();
+    let user = request.metadata.as_ref().and_then(|metadata| metadata.get("user_id")?.as_str());
     let chat = json!({
-        "model": request.model, "messages": messages, "max_tokens": request.max_tokens,
+        "model": request.model, "messages": messages, "user": user, "max_tokens": request.max_tokens,
         "temperature": request.temperature, "top_p": request.top_p, "top_k": request.top_k,
         "stop": request.stop_sequences, "store": request.store,
     });

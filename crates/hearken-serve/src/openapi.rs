@@ -5,7 +5,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::admin::{CandidateRequest, WeightsBody, WeightsRequest};
+use crate::admin::{CandidateRequest, ForgetBody, ForgetRequest, WeightsBody, WeightsRequest};
 use crate::candidate::CandidateReport;
 use crate::chat::{ChatChunk, ChatCompletion};
 use crate::completions::TextCompletion;
@@ -125,6 +125,10 @@ fn admin_paths(types: &mut SchemaGenerator) -> Value {
             .body(&of::<WeightsRequest>(types))
             .answer(&of::<WeightsBody>(types))
             .fails(&[409])},
+        "/admin/forget": {"post": admin("forget", "Remove what is stored of somebody, or of a request")
+            .body(&of::<ForgetRequest>(types))
+            .answer(&of::<ForgetBody>(types))
+            .fails(&[500])},
         "/admin/candidate": {
             "post": admin("try", "Other weights for a share of the conversations")
                 .body(&of::<CandidateRequest>(types))

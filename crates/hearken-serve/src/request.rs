@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
 use hearken_data::Message;
+use hearken_data::feedback::served::pseudonym;
 use hearken_generate::{Sampling, Wishes};
 use rand::RngExt as _;
 use schemars::JsonSchema;
@@ -172,9 +173,8 @@ macro_rules! completions_request {
             pub(crate) return_token_ids: Option<bool>,
             /// Write the answers down for training, or do not; where it is not given, the service's setting holds.
             pub(crate) store: Option<bool>,
-            /// Accepted, and without effect.
-            #[serde(rename = "user")]
-            _user: Option<String>,
+            /// Who asks. Where answers are written down, so is a digest of it, by which `/admin/forget` finds them.
+            pub(crate) user: Option<String>,
         }
 
         impl $name {
@@ -375,4 +375,9 @@ fn biases(given: Option<&BTreeMap<String, f64>>) -> Result<BTreeMap<u32, f32>, A
         }
     };
     given.iter().map(bias).collect()
+}
+
+/// The pseudonym of whoever asks; none where a request names nobody.
+pub(crate) fn asker(user: Option<&str>) -> Option<String> {
+    user.filter(|user| !user.is_empty()).map(pseudonym)
 }

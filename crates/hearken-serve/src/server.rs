@@ -68,6 +68,7 @@ impl Service {
             .layer(from_fn_with_state(state.clone(), ask_for_key));
         let admin = Router::new()
             .route("/admin/weights", post(admin::post))
+            .route("/admin/forget", post(admin::forget))
             .route(
                 "/admin/candidate",
                 post(admin::put_candidate).get(admin::candidate).delete(admin::end_candidate),
@@ -156,8 +157,9 @@ async fn receive(State(state): State<AppState>, request: Request, next: Next) ->
 }
 
 /// Paths that are counted by their names.
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 15] = [
     "/admin/candidate",
+    "/admin/forget",
     "/admin/weights",
     "/detokenize",
     "/health",
@@ -239,8 +241,7 @@ async fn ask_for_admin_key(
     match key(request.headers()) {
         Some(key) if keys.have(key) => next.run(request).await,
         _ if keys.is_empty() => {
-            ApiError::NoKey("weights cannot be changed: the service has no admin key")
-                .into_response()
+            ApiError::NoKey("this is closed: the service has no admin key").into_response()
         }
         _ => ApiError::NoKey("expected the admin key: Authorization: Bearer KEY").into_response(),
     }

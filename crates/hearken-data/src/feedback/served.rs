@@ -74,6 +74,9 @@ pub struct ServedCompletion {
     /// Whether personal data were taken out of the prompt or the completion.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redacted: bool,
+    /// Who asked, where the request says so: a pseudonym.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// One answer of a request.

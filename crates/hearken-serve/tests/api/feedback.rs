@@ -6,10 +6,10 @@ use axum::Router;
 use hearken_data::feedback::Verdict;
 use hearken_data::feedback::served::ServedLog;
 use hearken_data::redaction::{PersonalData, Redaction};
-use hearken_serve::{Consent, Log};
+use hearken_serve::{ApiKeys, Consent, Log};
 use serde_json::{Value, json};
 
-use crate::support::{model, options, post, service_of};
+use crate::support::{model, options, post, request, send, service_of};
 
 fn service(log: Log) -> Router {
     let mut options = options();
@@ -173,4 +173,65 @@ async fn personal_data_are_gone_before_anything_is_written_and_so_are_their_toke
     assert!(lines[0].redacted && lines[0].prompt_ids.is_empty() && lines[0].logprobs.is_empty());
     assert!(!lines[2].redacted && !lines[2].prompt_ids.is_empty());
     assert!(!std::fs::read_to_string(&path).unwrap().contains("4111"));
+}
+
+/// Somebody takes back what they agreed to: what they asked, what was said of it, and what they said of others goes, from files that were
+/// put aside too; what others asked stays, and so does the service's work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stored_of_somebody_is_removed_when_they_want_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.jsonl");
+    let mut log = Log::at(path.clone());
+    log.bytes_max = 1500;
+    let mut options = options();
+    (options.log, options.admin_keys) = (Some(log), ApiKeys::default().and("admin"));
+    let router = service_of(&model("llama"), options).router();
+    let ann = json!({"user": "ann@example.org"});
+    let id = |of: &Value| of["id"].as_str().unwrap().to_owned();
+    let hers = id(&answer(&router, "I am at home", ann.clone()).await);
+    let his = id(&answer(&router, "Good morning", json!({"user": "bob"})).await);
+    let nobodys = id(&answer(&router, "Good night", json!({})).await);
+    let message = json!({
+        "max_tokens": 3, "metadata": {"user_id": "ann@example.org"},
+        "messages": [{"role": "user", "content": "Still at home"}],
+    });
+    post(&router, "/v1/messages", message).await.ok();
+    for (of, by) in [(&hers, "bob"), (&his, "ann@example.org"), (&his, "bob")] {
+        let said = json!({"request_id": of, "thumb": "up", "by": by});
+        post(&router, "/v1/feedback", said).await.ok();
+    }
+    let all = || {
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        let texts = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        texts.collect::<Vec<String>>()
+    };
+    assert!(1 < all().len(), "some lines are put aside");
+    assert!(!all().concat().contains("ann@example.org"));
+    let forget = async |body: Value, key: &str| {
+        send(&router, request("/admin/forget", &body, Some(key))).await
+    };
+    let by = json!({"by": "ann@example.org"});
+    assert_eq!(forget(by.clone(), "other").await.status, 401);
+    for body in [json!({}), json!({"by": ""}), json!({"by": "a", "request_id": "b"})] {
+        let refused = forget(body, "admin").await;
+        assert!(refused.status == 400 && refused.text.contains("one of `by`"), "{}", refused.text);
+    }
+    let removed = forget(by.clone(), "admin").await.ok();
+    assert_eq!(removed, json!({"completions": 3, "feedback": 2}));
+    let text = all().concat();
+    assert!(!text.contains("at home") && text.contains("Good morning"), "{text}");
+    let left = log_of(&path);
+    assert_eq!((left.answers().count(), left.feedback().len()), (4, 1));
+    // What is gone cannot be judged; what stays can, and new answers are written behind it.
+    let of = |id: &str| json!({"request_id": id, "thumb": "down"});
+    assert_eq!(post(&router, "/v1/feedback", of(&hers)).await.status, 404);
+    post(&router, "/v1/feedback", of(&his)).await.ok();
+    answer(&router, "Here again", ann).await;
+    assert_eq!(log_of(&path).answers().count(), 6);
+    // A request without a name is removed by its id.
+    let one = json!({"request_id": nobodys});
+    assert_eq!(forget(one, "admin").await.ok(), json!({"completions": 2, "feedback": 0}));
+    assert_eq!(forget(by.clone(), "admin").await.ok(), json!({"completions": 2, "feedback": 0}));
+    assert_eq!(forget(by, "admin").await.ok(), json!({"completions": 0, "feedback": 0}));
+    assert!(!all().concat().contains("Good night"));
 }
