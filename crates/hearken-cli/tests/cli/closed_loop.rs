@@ -1,8 +1,10 @@
 //! `hearken loop`: killed and resumed, its table, what a person approves, and the server that gets what is promoted.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -61,6 +63,7 @@ fn go(world: &[String], dir: &Path, more: &[&str]) -> Ran {
 /// Starts the loop and kills it as soon as there is `path`.
 fn kill_at(arguments: &[String], path: &Path) {
     let mut command = hearken(arguments);
+    command.env("HEARKEN_TEST_KEY", "admin");
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();
     while !path.exists() {
@@ -268,6 +271,52 @@ fn what_users_of_the_served_model_say_is_what_a_round_learns_from() {
     assert!(error.contains("`capture.log`") && error.contains("completions.jsonl"), "{error}");
 }
 
+/// Votes on the page *Live* are labels too; other items of the store are not.
+#[test]
+fn votes_on_live_answers_are_what_a_round_learns_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let world = world(root);
+    let item = |id: &str, prompt: &str, source: &str| {
+        serde_json::json!({
+            "id": id, "task": "pairwise", "prompt": [{"role": "user", "content": prompt}],
+            "candidates": [{"text": " Warm.", "model": "a"}, {"text": " Cold.", "model": "b"}],
+            "meta": {"source": source},
+        })
+    };
+    let vote = |id: &str, of: &str| {
+        let verdict = serde_json::json!({"kind": "preferred", "candidate": 1});
+        serde_json::json!({"id": id, "item": of, "annotator": "ada", "verdict": verdict})
+    };
+    let lines = [
+        item("live-1", "Review of Mars:", "live"),
+        item("other", "Review of Venus:", "import"),
+        vote("v1", "live-1"),
+        vote("v2", "other"),
+    ];
+    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    let file = root.join("votes.jsonl");
+    fs::write(&file, lines.join("\n") + "\n").unwrap();
+    let store = root.join("labels.db").display().to_string();
+    run(["import", file.to_str().unwrap(), "--into", &store]).ok();
+    let captured = format!("capture.store={store}");
+    let more = ["rounds.count=1", "candidates.prompts=4000", "ask.pairs=6", &captured];
+    let more = [&more[..], &["capture.days=0", "candidates.completions=2"]].concat();
+    let dir = root.join("loop");
+    kill_at(&arguments(&world, &dir, &more), &dir.join("rounds/001/candidates.jsonl"));
+    let judged = fs::read_to_string(dir.join("rounds/001/captured.jsonl")).unwrap();
+    assert!(judged.contains("Mars") && !judged.contains("Venus"), "{judged}");
+    let ran = go(&world, &dir, &more).ok();
+    assert!(ran.stderr.contains("round 1: 1 prompts and 1 comparisons"), "{}", ran.stderr);
+    let candidates = fs::read_to_string(dir.join("rounds/001/candidates.jsonl")).unwrap();
+    assert!(candidates.contains("Mars") && !candidates.contains("Venus"));
+    let none = go(&world, &root.join("none"), &["capture.store=nowhere.db", "capture.days=0"]);
+    let error = none.error();
+    assert!(error.contains("`capture.store`") && error.contains("nowhere.db"), "{error}");
+    let neither = go(&world, &root.join("none"), &["capture.days=3"]).error();
+    assert!(neither.contains("`capture.log`"), "{neither}");
+}
+
 /// Users of the server find the policy worse that has passed the gate: it answered a part of them, and is rolled back.
 #[test]
 #[cfg(unix)]
@@ -316,7 +365,7 @@ fn a_canary_that_users_find_worse_is_rolled_back_by_the_loop() {
     let current = ask("a".to_owned())["system_fingerprint"].clone();
     let waiting = go();
     assert!(waiting.stderr.contains("0 of 20 comparisons"), "{}{}", waiting.stdout, waiting.stderr);
-    let mut versions = std::collections::BTreeSet::new();
+    let mut versions = BTreeSet::new();
     for number in 0..60 {
         let answer = ask(format!("Review {number}:"));
         let version = answer["system_fingerprint"].clone();
@@ -333,4 +382,135 @@ fn a_canary_that_users_find_worse_is_rolled_back_by_the_loop() {
     assert_eq!(ask("Review 1:".to_owned())["system_fingerprint"], current);
     assert!(dir.join("rounds/001/canary.json").exists());
     server.end();
+}
+
+/// The version that wrote an answer; of a greedy one the number of its prompt, and what it says.
+#[cfg(unix)]
+type HeardAnswer = (String, Option<(usize, String)>);
+
+/// Users go when it is dropped, also where a test fails.
+#[cfg(unix)]
+struct EndOfUsers<'a>(&'a AtomicBool);
+
+#[cfg(unix)]
+impl Drop for EndOfUsers<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A user who asks until the loop is over.
+#[cfg(unix)]
+fn ask_on(server: &crate::serve::Server, is_over: &AtomicBool, user: usize) -> Vec<HeardAnswer> {
+    let mut heard = Vec::new();
+    let mut number = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        number += 1;
+        let (prompt, is_greedy) = (number % 5, number % 2 == 0);
+        let body = serde_json::json!({
+            "model": "policy", "prompt": format!("Review {prompt}:"), "max_tokens": 6, "ignore_eos": true,
+            "temperature": if is_greedy { 0.0 } else { 1.0 }, "seed": 1000 * user + number,
+        });
+        // Fails unless the status is 200.
+        let answer = server.post("/v1/completions", &body);
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let said = is_greedy.then(|| (prompt, text(&answer["choices"][0]["text"])));
+        heard.push((text(&answer["system_fingerprint"]), said));
+        let thumb = if number % 3 == 0 { "down" } else { "up" };
+        let said = serde_json::json!({"request_id": answer["id"], "thumb": thumb});
+        server.post("/v1/feedback", &said);
+    }
+    heard
+}
+
+/// Three rounds beside users of the server that gets what is promoted: killed twice they go on, no request fails, and each answer is that of
+/// one version.
+#[test]
+#[cfg(unix)]
+fn three_rounds_go_on_by_themselves_beside_users_of_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let world = world(root);
+    let base = root.join("world/sft/final").display().to_string();
+    let log = root.join("completions.jsonl").display().to_string();
+    let server =
+        crate::serve::Server::start(&["--model", &base, "--name", "policy", "--log", &log]);
+    // A policy that is trained towards length wins by it.
+    let length = "[{kind=\"heuristic\", name=\"length_diversity\"}]";
+    let (by, trained) = (format!("gate.score={length}"), format!("grpo.score={length}"));
+    let serve =
+        format!("serve={{url=\"{}\", key_env=\"HEARKEN_TEST_KEY\", model=\"policy\"}}", server.url);
+    let more = [
+        "rounds.count=3",
+        "gate.alpha=0.45",
+        "gate.kl_max=0",
+        "gate.length_ratio_max=0",
+        "grpo.grpo.missing_end_penalty=0",
+        "grpo.train.steps=30",
+        "grpo.optimizer.lr=1e-2",
+        "grpo.grpo.prompts=8",
+        "grpo.rollout.completions=4",
+        "grpo.kl.beta=0",
+        &by,
+        &trained,
+        &serve,
+    ];
+    let dir = root.join("loop");
+    let all = arguments(&world, &dir, &more);
+    let is_over = AtomicBool::new(false);
+    let (heard, status) = std::thread::scope(|scope| {
+        let (server, is_over) = (&server, &is_over);
+        let users: Vec<_> =
+            (1..=3).map(|user| scope.spawn(move || ask_on(server, is_over, user))).collect();
+        let end = EndOfUsers(is_over);
+        kill_at(&all, &dir.join("rounds/001/policy/checkpoints"));
+        kill_at(&all, &dir.join("rounds/002/compared.jsonl"));
+        let ran = hearken(&all).env("HEARKEN_TEST_KEY", "admin").output().unwrap();
+        // Some are asked of the last version.
+        sleep(Duration::from_millis(300));
+        drop(end);
+        let heard: Vec<_> = users.into_iter().flat_map(|user| user.join().unwrap()).collect();
+        (heard, ran)
+    });
+    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+    check_versions(&heard, &dir);
+    server.end();
+    // Every answer is written down with the version that it named.
+    let written = fs::read_to_string(&log).unwrap();
+    let written = written.lines().map(|line| serde_json::from_str(line).unwrap());
+    let written: Vec<serde_json::Value> = written.collect();
+    let answers = written.iter().filter(|line| !line["completion"].is_null());
+    let mut versions: Vec<&str> = answers.map(|line| line["version"].as_str().unwrap()).collect();
+    let mut told: Vec<&str> = heard.iter().map(|(version, _)| version.as_str()).collect();
+    versions.sort_unstable();
+    told.sort_unstable();
+    assert!(versions == told, "{} answers, {} written", told.len(), versions.len());
+}
+
+/// A version that answers is the first, or one that was promoted, and says the same of a prompt whenever it is greedy.
+#[cfg(unix)]
+fn check_versions(heard: &[HeardAnswer], dir: &Path) {
+    let mut by_version: BTreeMap<String, BTreeMap<usize, String>> = BTreeMap::new();
+    for (version, said) in heard {
+        let texts = by_version.entry(version.clone()).or_default();
+        if let Some((prompt, text)) = said {
+            let first = texts.entry(*prompt).or_insert_with(|| text.clone());
+            assert_eq!(first, text, "version {version}, prompt {prompt}");
+        }
+    }
+    // The first policy, and each that was promoted by the name that the server told the loop.
+    let read = |number: u64, name: &str| -> Option<serde_json::Value> {
+        let path = dir.join(format!("rounds/{number:03}/{name}"));
+        Some(serde_json::from_str(&fs::read_to_string(path).ok()?).unwrap())
+    };
+    let promoted = (1..=3).filter(|number| {
+        let decision = read(*number, "decision.json").expect("three rounds are over");
+        decision["promoted"] == true
+    });
+    let served = |number| read(number, "deployed.json").expect("it is served")["served"].clone();
+    let served: Vec<String> =
+        promoted.map(|number| served(number).as_str().unwrap().to_owned()).collect();
+    assert!(!served.is_empty(), "one round at least is promoted");
+    let others = by_version.keys().filter(|version| !served.contains(version)).count();
+    assert!(others == 1 && by_version.contains_key(served.last().unwrap()), "{by_version:?}");
 }

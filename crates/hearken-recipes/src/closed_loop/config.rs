@@ -284,8 +284,10 @@ pub struct CanaryConfig {
 #[serde(deny_unknown_fields)]
 pub struct CaptureConfig {
     /// The file that `hearken serve --log` writes: what people ask becomes prompts, what they say of answers labels.
-    pub log: PathBuf,
-    /// The days after which its lines are not read; 0 = all are.
+    pub log: Option<PathBuf>,
+    /// A store of the labelling service: the same of conversations on its page *Live*.
+    pub store: Option<String>,
+    /// The days after which neither is read; 0 = all are.
     #[serde(deserialize_with = "unless_zero")]
     #[schemars(with = "NonNegative")]
     pub days: Option<Limit>,
@@ -389,6 +391,10 @@ impl LoopConfig {
         }
         let holds = *gate.alpha < 0.5;
         Complaint::unless(holds, "gate.alpha", *gate.alpha, "a number above 0, below 0.5")?;
+        if self.capture.as_ref().is_some_and(|from| from.log.is_none() && from.store.is_none()) {
+            let expected = "the file that `hearken serve --log` writes, or `capture.store`";
+            return Err(Complaint::missing("capture.log", expected));
+        }
         let count = *self.rounds.count;
         let outside = labels.noise_rounds.iter().find(|round| **round == 0);
         let expected = format!("numbers of rounds, from 1 to {count}");

@@ -36,7 +36,6 @@ mod questions;
 
 mod asking;
 
-
 use std::path::Path;
 
 use hearken_config::{LoadedConfig, as_before};
@@ -153,7 +152,7 @@ fn capture(
         "round {number}: {} prompts and {} comparisons of conversations in {}",
         taken.prompts,
         taken.comparisons,
-        taken.log.display()
+        taken.places()
     ));
     Ok(Some(taken))
 }
