@@ -269,6 +269,17 @@ fn read_json_lines(path: &Path) -> Result<Vec<Value>> {
     Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 
+/// A share with Wilson's interval of 95 %.
+fn share(count: u64, of: u64) -> Value {
+    const Z: f64 = 1.959_964;
+    let (n, p) = (of as f64, count as f64 / of as f64);
+    let middle = p + Z * Z / (2.0 * n);
+    let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + Z * Z / n;
+    let (low, high) = ((middle - half) / scale, (middle + half) / scale);
+    json!({"value": p, "low": low.max(0.0), "high": high.min(1.0), "n": of, "method": "Wilson"})
+}
+
 /// A mean over three or five seeds with its interval.
 fn over_seeds(values: &[f64]) -> Value {
     // Two-sided 97.5 % points of Student's t with two and four degrees of freedom.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{about, build, over_seeds, read_json, run, write};
+use super::{about, build, over_seeds, read_json, run, share, write};
 
 /// Seeds of the repetitions; the world, its first policy and everything behind them follow from it.
 const SEEDS: [u32; 3] = [1, 2, 3];
@@ -59,7 +59,16 @@ pub(crate) fn closed_loop(root: &Path) -> Result<()> {
             "seed": seed,
             "clean": arm("clean", &[])?,
             "second round poisoned": arm("poisoned", &poison)?,
-            "without progress": arm("null", &[&NULL[..], &[&count]].concat())?,
+            "without progress": arm("null", &[&NULL[..], &[&count]].concat())?
+                .iter()
+                .map(|one| {
+                    json!({
+                        "round": one["round"], "promoted": one["promoted"],
+                        "win rate": one["win rate"]["value"],
+                        "comparisons until decided": one["comparisons until decided"],
+                    })
+                })
+                .collect::<Vec<_>>(),
         }));
     }
     let promoted = |arm: &str, round: Option<u64>| {
@@ -70,7 +79,7 @@ pub(crate) fn closed_loop(root: &Path) -> Result<()> {
             of += 1;
             count += u64::from(one["promoted"] == true);
         }
-        json!({"promoted": count, "rounds": of})
+        json!({"promoted": count, "rounds": of, "share": share(count, of)})
     };
     let result = json!({
         "about": about(root, "cargo xtask results loop")?,
