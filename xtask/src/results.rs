@@ -280,13 +280,15 @@ fn share(count: u64, of: u64) -> Value {
     json!({"value": p, "low": low.max(0.0), "high": high.min(1.0), "n": of, "method": "Wilson"})
 }
 
-/// A mean over three or five seeds with its interval.
+/// A mean over two to five seeds with its interval.
 fn over_seeds(values: &[f64]) -> Value {
-    // Two-sided 97.5 % points of Student's t with two and four degrees of freedom.
+    // Two-sided 97.5 % points of Student's t with one to four degrees of freedom.
     let t = match values.len() {
+        2 => 12.706,
         3 => 4.303,
+        4 => 3.182,
         5 => 2.776,
-        n => panic!("values: {n}, of three or five seeds"),
+        n => panic!("values: {n}, of two to five seeds"),
     };
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
