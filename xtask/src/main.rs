@@ -36,6 +36,7 @@ usage: cargo xtask COMMAND
   results control         returns of control tasks by seed: docs/results/control.json
   results imitation [PART...]   imitation of control tasks: docs/results/imitation.json
   results labels [PART...]      return against number of labels: docs/results/labels.json
+  results behavior [PART...]    what policies do on rewards that are learned: docs/results/behavior.json
   results addition        sums learned from a verifier: docs/results/addition.json
   results ahead           the same sampled one and four iterations ahead of training: docs/results/ahead.json
   results ranks           two ranks of a thread beside a process of two: docs/results/ranks.json (with MPI)
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         ["results", "control"] => results::control(&root()),
         ["results", "imitation", parts @ ..] => results::imitation(&root(), parts),
         ["results", "labels", parts @ ..] => results::labels(&root(), parts),
+        ["results", "behavior", parts @ ..] => results::behavior(&root(), parts),
         ["results", "addition"] => results::addition(&root()),
         ["results", "ahead"] => results::ahead(&root()),
         ["results", "ranks"] => results::ranks(&root()),

@@ -168,6 +168,22 @@ pub(crate) fn labels(root: &Path, parts: &[&str]) -> Result<()> {
     write(root, "labels.json", &with_about(about, read_json(&root.join(out))?))
 }
 
+/// What policies do on rewards that are learned, to docs/results/behavior.json and spin.png: all parts, or those that are named
+/// beside what was measured before. Runs that have finished in runs/results/behavior are not run again.
+pub(crate) fn behavior(root: &Path, parts: &[&str]) -> Result<()> {
+    let (dir, out) = ("runs/results/behavior", "runs/results/behavior.json");
+    let arguments = [&["--dir", dir, "--out", out], parts].concat();
+    example(root, "behavior", &arguments)?;
+    let about = about(root, "cargo xtask results behavior")?;
+    write(root, "behavior.json", &with_about(about, read_json(&root.join(out))?))?;
+    let (from, to) = (root.join(dir).join("spin.png"), "docs/results/spin.png");
+    if from.exists() {
+        std::fs::copy(&from, root.join(to)).with_context(|| from.display().to_string())?;
+        super::say(&format!("wrote {to}"));
+    }
+    Ok(())
+}
+
 /// Runs an example.
 fn example(root: &Path, name: &str, arguments: &[&str]) -> Result<()> {
     std::fs::create_dir_all(root.join("runs/results"))?;

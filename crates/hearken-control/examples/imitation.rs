@@ -10,7 +10,7 @@ mod parts;
 use std::path::{Path, PathBuf};
 
 use hearken_config::{Configuration as _, Layers};
-use hearken_control::config::ControlConfig;
+use hearken_control::config::{ControlConfig, Recipe};
 use hearken_control::demonstrations::{Manner, demonstrate, write_demonstrations};
 use hearken_control::evaluation::play;
 use hearken_control::saved::Acting;
@@ -46,12 +46,14 @@ impl Bench {
     fn learn(&self, name: &str, environment: &str, settings: &[String]) -> Outcome<Acting> {
         let id: EnvironmentId = environment.parse()?;
         let is_sac = settings.iter().any(|text| text == "train.algorithm=sac");
+        let recipe = if is_sac { Recipe::Sac } else { Recipe::Ppo };
         let mut layers = Layers::new(ControlConfig::DEFAULTS, Path::new("control.toml"));
-        layers.merge(ControlConfig::tuned(&id, is_sac).parse()?);
+        layers.merge(ControlConfig::tuned(&id, recipe).parse()?);
         let dir = self.dir.join(name);
         layers.set(&format!("environment.id={id}"))?;
         layers.set(&format!("run.dir={}", dir.display()))?;
         layers.set("train.save_minutes=0")?;
+        layers.set("train.clip_frames=0")?;
         settings.iter().try_for_each(|text| layers.set(text))?;
         if !dir.join("final").exists() {
             eprintln!("{name}");

@@ -1,5 +1,6 @@
 //! What `hearken control` reads; `configs/control.toml` says what each key does.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hearken_config::{
@@ -242,6 +243,8 @@ pub struct TrainConfig {
     pub eval_every: Option<u64>,
     /// Episodes of an evaluation.
     pub eval_episodes: AtLeastOne,
+    /// The most pictures of the clips of before and after; 0 makes none, nor are there any of environments of other processes.
+    pub clip_frames: usize,
 }
 
 /// `[ppo]`.
@@ -300,12 +303,16 @@ pub struct PreferenceConfig {
     pub labels: usize,
     /// Who compares.
     pub teacher: Teacher,
+    /// What the teacher goes by, in place of the task: how much each of the state's numbers counts, by its name.
+    pub utility: Option<BTreeMap<String, Finite>>,
     /// Which pairs are asked about.
     pub selection: Selection,
     /// Candidates for every pair that is asked about.
     pub candidates: AtLeastOne,
     /// When it is asked.
     pub schedule: LabelSchedule,
+    /// The least queries at once, but for the first and the last; never more than a tenth of all.
+    pub round: AtLeastOne,
     /// The share of the queries that is made at once, about the first iteration.
     pub initial: hearken_config::Fraction,
     /// Steps of a segment.
@@ -330,6 +337,14 @@ pub struct PreferenceConfig {
     pub unsupervised_steps: u64,
     /// Comparisons that an update is made from.
     pub batch: AtLeastOne,
+    /// Pairs without a label beside each that has one, in an update; a member's own word is the label of those that it is sure of.
+    pub pseudo_labels: usize,
+    /// How sure it must be.
+    pub confidence: BelowOne,
+    /// What such a pair counts beside one with a label.
+    pub pseudo_weight: NonNegative,
+    /// The most steps by which an update shortens its segments.
+    pub crop: usize,
     /// How often a label is taken to be given at random.
     pub label_error: BelowOne,
     /// λ of ½λ‖θ‖² at first; it is adapted.
@@ -525,9 +540,21 @@ impl ControlConfig {
     }
 }
 
+/// What an environment's settings are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recipe {
+    /// PPO on the environment's reward.
+    #[default]
+    Ppo,
+    /// PPO on a reward that is learned from comparisons.
+    Comparisons,
+    /// SAC on either.
+    Sac,
+}
+
 impl ControlConfig {
-    /// The commented file of an environment, where one has been found to work; that of SAC where there is one.
-    pub fn tuned(id: &EnvironmentId, is_sac: bool) -> &'static str {
+    /// The commented file of an environment, where one has been found to work; that of a recipe where there is one.
+    pub fn tuned(id: &EnvironmentId, recipe: Recipe) -> &'static str {
         let task = match id {
             EnvironmentId::Native { task, .. } => *task,
             EnvironmentId::Served { by: ServedBy::Gymnasium, name } => {
@@ -545,8 +572,11 @@ impl ControlConfig {
             }
         };
         match task {
-            ControlTask::Pendulum if is_sac => {
+            ControlTask::Pendulum if recipe == Recipe::Sac => {
                 include_str!("../../../configs/control/Pendulum-v1-sac.toml")
+            }
+            ControlTask::CartPole if recipe == Recipe::Comparisons => {
+                include_str!("../../../configs/control/CartPole-v1-comparisons.toml")
             }
             ControlTask::CartPole => include_str!("../../../configs/control/CartPole-v1.toml"),
             ControlTask::Pendulum => include_str!("../../../configs/control/Pendulum-v1.toml"),
@@ -576,7 +606,30 @@ impl ControlConfig {
         Ok(())
     }
 
+    fn check_utility(&self) -> Result<(), Complaint> {
+        let (key, id) = ("preference.utility", &self.environment.id);
+        let Some(weights) = &self.preference.utility else { return Ok(()) };
+        let Some(task) = id.task() else {
+            let expected = format!("no such key: the state of {id} is not known here");
+            return Err(Complaint::unexpected(key, "weights", &expected));
+        };
+        let names = task.state_names();
+        let expected = format!("some of {}, the numbers of a state of {id}", names.join(", "));
+        if weights.is_empty() {
+            return Err(Complaint::unexpected(key, "no weight", &expected));
+        }
+        let unknown = weights.keys().find(|name| !names.contains(&name.as_str()));
+        unknown
+            .map_or(Ok(()), |name| Err(Complaint::unexpected(key, format!("{name:?}"), &expected)))
+    }
+
     fn check_preference(&self) -> Result<(), Complaint> {
+        let (crop, segment) = (self.preference.crop, *self.preference.segment);
+        if segment <= crop {
+            let expected = format!("less than the {segment} steps of a segment");
+            return Err(Complaint::unexpected("preference.crop", crop, &expected));
+        }
+        self.check_utility()?;
         let unsupervised = self.preference.unsupervised_steps;
         if self.train.algorithm == Algorithm::Sac {
             let steps = *self.train.environment_steps;

@@ -10,11 +10,12 @@ use hearken_run::metrics::{Cost, Stopwatch};
 use hearken_run::progress::{Progress, StepReport};
 use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::checkpoint::{Checkpoint, Files};
-use hearken_run::run_dir::{RunDir, Start};
+use hearken_run::run_dir::{RunDir, Start, write_atomically};
 use hearken_run::seeds::Seeds;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::clip::film;
 use crate::config::{Algorithm, ControlConfig, Method};
 use crate::convolution::{Convolution, fit};
 use crate::demonstrations::{DemonstrationError, read_demonstrations};
@@ -227,6 +228,7 @@ impl<L: Learner> ControlRun<'_, L> {
         progress.stage(&format!("{}", self.config.environment.id), Some(self.total));
         if self.iteration == 0 {
             self.evaluate()?;
+            self.film("before")?;
         }
         while !self.is_over() {
             let watch = Stopwatch::start();
@@ -258,6 +260,7 @@ impl<L: Learner> ControlRun<'_, L> {
                 return Ok(self.outcome(Status::Stopped));
             }
         }
+        self.film("after")?;
         let acting = self.learner.acting();
         self.dir.replace_folder("final", |dir| {
             acting.save(dir)?;
@@ -315,6 +318,23 @@ impl<L: Learner> ControlRun<'_, L> {
         let evaluation = evaluate(&acting, &acting.environment, episodes, seeds)?;
         let record = self.with_place(fields(&evaluation));
         Ok(self.dir.metrics.append(&record)?)
+    }
+
+    /// Leaves an episode of the policy as it is in `clips/`; another process that serves the environment may not be able to draw it.
+    fn film(&self, name: &str) -> Result<(), TrainError> {
+        const FRAMES_PER_SECOND: u16 = 30;
+        let frames_max = self.config.train.clip_frames;
+        if frames_max == 0 || self.config.environment.id.task().is_none() {
+            return Ok(());
+        }
+        let acting = self.learner.acting();
+        let seeds = Seeds::new(self.seeds.derive("evaluation", 0, 0));
+        let clip = film(&acting, &acting.environment, frames_max, seeds)?;
+        let bytes = clip.apng(FRAMES_PER_SECOND);
+        let bytes = bytes.map_err(|error| TrainError::Other(error.to_string()))?;
+        let folder = self.dir.path("clips");
+        std::fs::create_dir_all(&folder).map_err(|error| unwritten(&folder, &error))?;
+        Ok(write_atomically(&folder.join(format!("{name}.png")), &bytes)?)
     }
 
     fn seconds(&self) -> f64 {

@@ -195,14 +195,14 @@ impl ControlTask {
     ///
     /// | task | utility of a state |
     /// |---|---|
-    /// | CartPole | −\|θ\| − \|x\| |
+    /// | CartPole | −\|θ\| − \|x\|; where it is over, as little as that can be |
     /// | MountainCar, MountainCarContinuous | mechanical energy, sin 3x·0.0025/3 + v²/2, in units of 0.001 |
     /// | Acrobot | height of the tip above the joint |
     /// | Catch | −\|column of the ball − column of the paddle\| |
     /// | Pendulum, Gridworld, GridworldWall, MovingDot | none: the reward says it |
     pub fn utility(self, state: &[f64]) -> Option<f64> {
         match self {
-            Self::CartPole => Some(-state[2].abs() - state[0].abs()),
+            Self::CartPole => Some(cart_pole::utility(state)),
             Self::MountainCar | Self::MountainCarContinuous => {
                 let potential = (3.0 * state[0]).sin() * mountain_car::GRAVITY / 3.0;
                 Some(1000.0 * (potential + state[1] * state[1] / 2.0))

@@ -19,7 +19,8 @@ fn charts(trainer: &TrainerFacts) -> Vec<LineChart> {
         let lines = LineChart::new(labels, keys.iter().map(series).collect());
         LineChart { limit: limit_of(trainer, title), smooth: true, ..lines }
     };
-    let scores = [scores_against_kl(trainer), scores_over_steps(trainer)];
+    let scores =
+        [scores_against_kl(trainer), scores_over_steps(trainer), learned_against_utility(trainer)];
     scores.into_iter().chain(CURVES.iter().map(over_steps)).collect()
 }
 
@@ -61,6 +62,22 @@ const CURVES: &[Curve] = &[
             ("imitation/demonstrated_accuracy", "demonstrated"),
             ("imitation/own_accuracy", "the policy's"),
         ],
+    ),
+    ("Comparisons", "so far", &[("preference/shown", "asked"), ("preference/skipped", "skipped")]),
+    (
+        "What the teacher goes by",
+        "mean per step of the iteration",
+        &[("preference/utility", "utility")],
+    ),
+    (
+        "Learned reward",
+        "mean per step of the iteration",
+        &[("preference/learned_reward", "from comparisons")],
+    ),
+    (
+        "Reward model",
+        "share predicted as it was judged",
+        &[("preference/held_out_accuracy", "held-out comparisons")],
     ),
     (
         "Learned reward and the environment's",
@@ -161,6 +178,18 @@ fn scores_against_kl(trainer: &TrainerFacts) -> LineChart {
     let labels = ChartLabels::new(title, "KL, nats per completion", "mean score");
     let lines = LineChart::new(labels, score_series(trainer, "objective/kl"));
     LineChart { mark: Mark::Point, ..lines }
+}
+
+/// Every iteration by what it was worth to the teacher and to the reward model: a policy that has found what the model
+/// wrongly pays for goes up and to the left.
+fn learned_against_utility(trainer: &TrainerFacts) -> LineChart {
+    let title = "Learned reward against what the teacher goes by";
+    let labels = ChartLabels::new(title, "utility, mean per step", "learned reward, mean per step");
+    let series = ChartSeries {
+        name: "iterations".to_owned(),
+        ..trainer.curves.series("preference/utility", "preference/learned_reward")
+    };
+    LineChart { mark: Mark::Point, ..LineChart::new(labels, vec![series]) }
 }
 
 fn scores_over_steps(trainer: &TrainerFacts) -> LineChart {

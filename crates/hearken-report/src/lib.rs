@@ -97,6 +97,8 @@ struct TrainerFacts {
     name: String,
     curves: Curves,
     samples: Vec<serde_json::Value>,
+    /// Moving pictures of the policy, by what they are of.
+    clips: Vec<(&'static str, Vec<u8>)>,
     /// The resolved configuration, as far as it can be read.
     settings: toml::Table,
     /// The KL to the reference above which a run counts as having gone too far.
@@ -189,7 +191,8 @@ fn read(run_dir: &Path) -> Result<RunFacts, ReportError> {
         let samples = series::json_lines(&folder.join("samples.jsonl"))?;
         let settings = read_if_there(&folder.join("config.toml"))?;
         let settings = settings.and_then(|text| text.parse().ok()).unwrap_or_default();
-        trainers.push(TrainerFacts { name, curves, samples, settings, kl_limit: None });
+        let clips = read_clips(&folder.join("clips"))?;
+        trainers.push(TrainerFacts { name, curves, samples, clips, settings, kl_limit: None });
     }
     let frontier: Option<Frontier> = json(&run_dir.join("frontier.json"))?;
     if trainers.is_empty() && frontier.is_none() {
@@ -215,9 +218,26 @@ fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Report
     serde_json::from_str(&text).map(Some).map_err(wrong)
 }
 
+/// The clips that a trainer of control policies leaves.
+fn read_clips(folder: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, ReportError> {
+    let mut clips = Vec::new();
+    for name in ["before", "after"] {
+        let bytes = if_there(&folder.join(format!("{name}.png")), fs::read)?;
+        clips.extend(bytes.map(|bytes| (name, bytes)));
+    }
+    Ok(clips)
+}
+
 fn read_if_there(path: &Path) -> Result<Option<String>, ReportError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    if_there(path, fs::read_to_string)
+}
+
+fn if_there<'a, T>(
+    path: &'a Path,
+    read: impl Fn(&'a Path) -> io::Result<T>,
+) -> Result<Option<T>, ReportError> {
+    match read(path) {
+        Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ReportError::File { path: path.to_owned(), source }),
     }

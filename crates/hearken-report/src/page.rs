@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hearken_page::{document, escape};
 
 use super::{EarlyStop, RunFacts, charts, tables};
@@ -23,6 +25,7 @@ pub(super) fn render(run: &RunFacts) -> String {
             let _ = writeln!(body, "<p>{}</p>", escape(&early_stop(&stop)));
         }
         body.push_str(&tables::both_ends(&trainer.curves));
+        body.push_str(&clips(&trainer.clips));
         body.push_str("<div class=\"figures\">\n");
         body.push_str(&charts::figures(trainer));
         body.push_str("</div>\n");
@@ -46,6 +49,19 @@ pub(super) fn render(run: &RunFacts) -> String {
          threads.</p>"
     );
     document(&run.name, &body)
+}
+
+/// Moving pictures side by side, within the page.
+fn clips(clips: &[(&str, Vec<u8>)]) -> String {
+    let figure = |(name, bytes): &(&str, Vec<u8>)| {
+        let data = STANDARD.encode(bytes);
+        format!(
+            "<figure><figcaption>An episode {name} training, likeliest actions</figcaption>\
+             <img alt=\"An episode {name} training\" src=\"data:image/png;base64,{data}\"></figure>\n"
+        )
+    };
+    let figures: String = clips.iter().map(figure).collect();
+    if figures.is_empty() { figures } else { format!("<div class=\"figures\">\n{figures}</div>\n") }
 }
 
 /// How a run ended before its last step, as a sentence.

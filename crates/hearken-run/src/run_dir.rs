@@ -44,7 +44,7 @@ use hearken_config::{Difference, Frozen, LogConfig, RunConfig};
 
 /// Keys that may differ when a run resumes: how long it is, how often it tells, saves and evaluates,
 /// where it lies, how much room it has, and where those who score are found and how long they have.
-pub const FREE_KEYS: [&str; 29] = [
+pub const FREE_KEYS: [&str; 30] = [
     "run.dir",
     "run.save_dtype",
     "run.shard_size_gb",
@@ -54,6 +54,7 @@ pub const FREE_KEYS: [&str; 29] = [
     "train.epochs",
     "train.environment_steps",
     "train.eval_episodes",
+    "train.clip_frames",
     "train.log_every",
     "train.save_every",
     "train.save_minutes",
@@ -117,7 +118,7 @@ impl From<Start> for OpenFor {
 }
 
 /// What a run writes, the configuration last: as long as it is there, the folder is a run's.
-const ENTRIES: [&str; 12] = [
+const ENTRIES: [&str; 13] = [
     "checkpoints",
     "weights",
     "ahead.jsonl",
@@ -127,6 +128,7 @@ const ENTRIES: [&str; 12] = [
     METRICS_TABLE,
     EVENTS,
     "samples.jsonl",
+    "clips",
     "report.html",
     STAGE_FILE,
     "config.toml",

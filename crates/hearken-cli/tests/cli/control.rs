@@ -120,6 +120,9 @@ fn a_run_that_is_killed_goes_on_bit_for_bit() {
         "sac.batch=32",
         "preference.labels=40",
         "preference.epochs=5",
+        "preference.pseudo_labels=2",
+        "preference.confidence=0.6",
+        "preference.crop=10",
         "preference.unsupervised_steps=1000",
         save,
     ];
@@ -188,4 +191,72 @@ fn what_does_not_fit_a_run_is_named_and_nothing_is_written() {
     }
     let missing = run(["control", "evaluate", folder.path().to_str().unwrap()]).error();
     assert!(missing.contains("control.json: cannot be read"), "{missing}");
+}
+
+#[test]
+fn what_does_not_fit_a_run_from_comparisons_is_named_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("run");
+    let cases = [
+        (
+            "Pendulum-v1",
+            "preference.crop=50",
+            "`preference.crop`: found 50, expected less than the 50",
+        ),
+        ("Pendulum-v1", "preference.confidence=1", "`preference.confidence`: found 1"),
+        ("Pendulum-v1", "preference.pseudo_weight=-1", "`preference.pseudo_weight`: found -1"),
+        ("Pendulum-v1", "preference.round=0", "`preference.round`: found 0, expected"),
+        (
+            "Pendulum-v1",
+            "preference.utility={speed=1}",
+            "`preference.utility`: found \"speed\", expected some of theta, theta_dot, the numbers of a state",
+        ),
+        ("Pendulum-v1", "preference.utility={}", "`preference.utility`: found no weight, expected"),
+        ("Pendulum-v1", "preference.utility={theta=nan}", "`preference.utility.theta`: found"),
+        (
+            "served:world",
+            "preference.utility={x=1}",
+            "`preference.utility`: found weights, expected no such key",
+        ),
+    ];
+    for (environment, pair, expected) in cases {
+        let served = "environment.server.command=[\"server\"]";
+        let settings = ["preference.labels=10", served, pair];
+        let error = run(train(environment, &dir, &settings)).error();
+        assert!(error.contains(expected), "{error}");
+        assert!(!dir.exists());
+    }
+}
+
+/// A teacher that wants the cart to go to the right, which the environment does not reward.
+#[test]
+fn what_a_teacher_goes_by_is_learned_and_the_report_shows_it_with_clips() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("run");
+    let settings = [
+        "train.environment_steps=20000",
+        "train.clip_frames=20",
+        "ppo.steps=128",
+        "preference.labels=60",
+        "preference.epochs=10",
+        "preference.segment=20",
+        "preference.utility={x=1, x_dot=0.5}",
+    ];
+    run(train("fixed/CartPole-v1", &dir, &settings)).ok();
+    let records: Vec<Value> = json_lines(&dir.join("metrics.jsonl"));
+    let of: Vec<&Value> =
+        records.iter().filter(|record| record.get("preference/utility").is_some()).collect();
+    let (first, last) = (of[0], of[of.len() - 1]);
+    assert!(0.5 < number(last, "preference/utility_correlation"), "{last}");
+    let rises = number(last, "preference/utility") - number(first, "preference/utility");
+    assert!(0.3 < rises, "{first} {last}");
+    assert_eq!(last["preference/shown"], 60);
+    assert_eq!(names(&dir.join("clips")), ["after.png", "before.png"]);
+    run(["report", dir.to_str().unwrap()]).ok();
+    let page = fs::read_to_string(dir.join("report.html")).unwrap();
+    assert_eq!(page.matches("src=\"data:image/png;base64,iVBORw0KGgo").count(), 2);
+    for title in ["Comparisons", "What the teacher goes by", "Learned reward", "Return of episodes"]
+    {
+        assert!(page.contains(&format!("<figcaption>{title}")), "{title}");
+    }
 }

@@ -5,8 +5,8 @@ use hearken_objective::bradley_terry::{BradleyTerry, LabelNoise, ScoredCompariso
 use hearken_objective::numerics::sigmoid;
 use hearken_tensor::dense::Nonlinearity;
 use hearken_tensor::device::AdamW;
-use rand::RngExt;
 use rand::seq::SliceRandom as _;
+use rand::{RngExt, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::segment::{ComparedSegments, Segment};
@@ -14,8 +14,6 @@ use crate::config::PreferenceConfig;
 use crate::network::{Down, Network, NetworkShape, Pass, Trunk, WeightDraw};
 use crate::normalization::RunningMoments;
 
-/// Share of the comparisons that a member does not learn from, but is checked on: 1/e.
-const HELD_OUT: f64 = 0.367_879_441_171_442_33;
 /// The loss on held-out comparisons should be between these times that on the others: below, the penalty falls, above, it
 /// rises. Christiano et al. 2017, section 2.2.3.
 const LOSS_RATIO: (f64, f64) = (1.1, 1.5);
@@ -46,6 +44,8 @@ pub struct Ensemble {
     pub row_moments: RunningMoments,
     pixels: usize,
     settings: PreferenceConfig,
+    /// What decides how often a member learns from a comparison.
+    sampling_seed: u64,
     pass: Pass,
     rows: Vec<f32>,
 }
@@ -59,6 +59,40 @@ pub struct Fit {
     pub held_out_loss: Option<f64>,
     /// Share of the held-out comparisons that are predicted as they were judged; ties aside.
     pub held_out_accuracy: Option<f64>,
+    /// Share of the pairs without an answer that a member was sure enough of to take its own for it; without
+    /// such pairs `None`.
+    pub pseudo_share: Option<f64>,
+}
+
+/// A pair that an update is made from.
+#[derive(Clone, Copy, Debug)]
+struct Pair<'a> {
+    segments: [&'a Segment; 2],
+    first_is_better: f64,
+    /// Its share of the loss.
+    weight: f64,
+}
+
+/// How often a member learns from each of `count` comparisons, in their order: those of 0 it is checked on.
+///
+/// As a bootstrap sample has each of them, which is Poisson's distribution of mean 1 where they are many (Oza and Russell
+/// 2001): 0 with probability 1/e. Of a comparison it is the same however many follow, so that what is held out has never
+/// been learned from.
+fn multiplicities(seed: u64, member: usize, count: usize) -> Vec<usize> {
+    // Beyond, what is left of the distribution is less than the rounding of its shares.
+    const TIMES_MAX: usize = 12;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_add(member as u64));
+    let draw = |_| {
+        let (mut left, mut times) = (rng.random::<f64>(), 0);
+        let mut share = (-1.0_f64).exp();
+        while share <= left && times < TIMES_MAX {
+            left -= share;
+            times += 1;
+            share /= times as f64;
+        }
+        times
+    };
+    (0..count).map(draw).collect()
 }
 
 impl Ensemble {
@@ -90,6 +124,7 @@ impl Ensemble {
             row_moments: RunningMoments::new(observation.len() + more - pixels),
             pixels,
             settings: settings.clone(),
+            sampling_seed: rng.random(),
             pass: Pass::default(),
             rows: Vec::new(),
         }
@@ -162,28 +197,35 @@ impl Ensemble {
             .collect()
     }
 
-    /// Fits every member to the comparisons, from where it is.
+    /// Fits every member to the comparisons, from where it is; pairs of `pool` may join those that were judged.
     ///
     /// # Errors
     /// The name of what holds a NaN or an infinity.
     pub fn fit(
         &mut self,
         compared: &[ComparedSegments],
+        pool: &[Segment],
         rng: &mut ChaCha8Rng,
     ) -> Result<Fit, &'static str> {
-        let mut sums = Fit::default();
-        let (mut held_out, mut accuracies) = (Vec::new(), Vec::new());
+        let mut loss = 0.0;
+        let (mut held_out, mut accuracies, mut shares) = (Vec::new(), Vec::new(), Vec::new());
         for member in 0..self.members.len() {
-            let fit = self.fit_member(member, compared, rng)?;
-            sums.loss += fit.loss / self.members.len() as f64;
+            let fit = self.fit_member(member, compared, pool, rng)?;
+            loss += fit.loss / self.members.len() as f64;
             held_out.extend(fit.held_out_loss);
             accuracies.extend(fit.held_out_accuracy);
+            shares.extend(fit.pseudo_share);
             self.members[member].moments = self.moments_of(member, compared);
         }
         let mean = |values: &[f64]| {
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
-        Ok(Fit { held_out_loss: mean(&held_out), held_out_accuracy: mean(&accuracies), ..sums })
+        Ok(Fit {
+            loss,
+            held_out_loss: mean(&held_out),
+            held_out_accuracy: mean(&accuracies),
+            pseudo_share: mean(&shares),
+        })
     }
 
     /// Moments of a member's rewards of everything that was compared.
@@ -202,27 +244,41 @@ impl Ensemble {
         &mut self,
         member: usize,
         compared: &[ComparedSegments],
+        pool: &[Segment],
         rng: &mut ChaCha8Rng,
     ) -> Result<Fit, &'static str> {
-        let mut order: Vec<usize> = (0..compared.len()).collect();
-        order.shuffle(rng);
-        let held_out = (HELD_OUT * compared.len() as f64) as usize;
-        let (checked, learned) = order.split_at(held_out);
-        // Every member learns from a sample of its own, as large as what there is.
-        let draw = |_| learned[rng.random_range(0..learned.len())];
-        let mut sample: Vec<usize> = (0..learned.len()).map(draw).collect();
+        let times = multiplicities(self.sampling_seed, member, compared.len());
+        let of = |index: usize| std::iter::repeat_n(index, times[index]);
+        let mut sample: Vec<usize> = (0..compared.len()).flat_map(of).collect();
+        let mut checked: Vec<usize> =
+            (0..compared.len()).filter(|&index| times[index] == 0).collect();
+        if sample.is_empty() {
+            // Of very few comparisons none may be drawn.
+            std::mem::swap(&mut sample, &mut checked);
+        }
         let mut fit = Fit::default();
         for _ in 0..self.settings.epochs.get() {
             sample.shuffle(rng);
-            let mut loss = 0.0;
+            let (mut loss, mut taken, mut proposed) = (0.0, 0, 0);
             for batch in sample.chunks(*self.settings.batch) {
-                loss += self.update(member, compared, batch)?;
+                let share = 1.0 / batch.len() as f64;
+                let judged = batch.iter().map(|&index| {
+                    let ComparedSegments { segments: [a, b], first_is_better } = &compared[index];
+                    Pair { segments: [a, b], first_is_better: *first_is_better, weight: share }
+                });
+                let mut pairs: Vec<Pair<'_>> = judged.collect();
+                let wanted = self.settings.pseudo_labels * batch.len();
+                self.add_sure(member, pool, wanted, &mut pairs, rng);
+                proposed += wanted;
+                taken += pairs.len() - batch.len();
+                loss += self.update(member, &pairs, batch.len(), rng)?;
             }
             fit.loss = loss / sample.len() as f64;
+            fit.pseudo_share = (0 < proposed).then(|| taken as f64 / proposed as f64);
             if checked.is_empty() {
                 continue;
             }
-            let (loss, right, judged) = self.check(member, compared, checked);
+            let (loss, right, judged) = self.check(member, compared, &checked);
             fit.held_out_loss = Some(loss);
             fit.held_out_accuracy = (0.0 < judged).then(|| right / judged);
             let penalty = &mut self.members[member].penalty;
@@ -236,18 +292,38 @@ impl Ensemble {
         Ok(fit)
     }
 
+    /// Draws `count` pairs that nobody has judged, and adds those of which the member is sure, as it would judge them.
+    ///
+    /// Park et al. 2022, arXiv:2203.10050 (SURF), section 4.1. Their shares of the loss are those of `count` pairs, however many
+    /// are taken.
+    fn add_sure<'a>(
+        &mut self,
+        member: usize,
+        pool: &'a [Segment],
+        count: usize,
+        pairs: &mut Vec<Pair<'a>>,
+        rng: &mut ChaCha8Rng,
+    ) {
+        for _ in 0..count {
+            let [first, other] = [0, 1].map(|_| &pool[rng.random_range(0..pool.len())]);
+            let margin = self.sum(member, first) - self.sum(member, other);
+            let first_is_better = if 0.0 < margin { 1.0 } else { 0.0 };
+            if *self.settings.confidence < sigmoid(margin.abs()) {
+                let weight = *self.settings.pseudo_weight / count as f64;
+                pairs.push(Pair { segments: [first, other], first_is_better, weight });
+            }
+        }
+    }
+
     fn objective(&self) -> BradleyTerry {
         let epsilon = *self.settings.label_error;
         let noise = if epsilon == 0.0 { LabelNoise::None } else { LabelNoise::Uniform { epsilon } };
         BradleyTerry { noise, centering: 0.0 }
     }
 
-    /// The sums of both segments' rewards.
-    fn sums(&mut self, member: usize, compared: &ComparedSegments) -> [f64; 2] {
-        [0, 1].map(|which| {
-            let raw = self.raw(member, &compared.segments[which].rows);
-            raw.iter().map(|&reward| f64::from(reward)).sum()
-        })
+    /// The sum of a segment's rewards.
+    fn sum(&mut self, member: usize, segment: &Segment) -> f64 {
+        self.raw(member, &segment.rows).iter().map(|&reward| f64::from(reward)).sum()
     }
 
     /// Mean loss, how many comparisons are predicted as they were judged, and how many are no ties.
@@ -261,7 +337,7 @@ impl Ensemble {
         let (mut loss, mut right, mut judged) = (0.0, 0.0, 0.0);
         for &index in which {
             let one = &compared[index];
-            let [chosen, rejected] = self.sums(member, one);
+            let [chosen, rejected] = [0, 1].map(|which| self.sum(member, &one.segments[which]));
             let probability = one.first_is_better;
             loss += objective
                 .loss(ScoredComparison { chosen, rejected, margin: 0.0, probability })
@@ -274,37 +350,54 @@ impl Ensemble {
         (loss / which.len() as f64, right, judged)
     }
 
-    /// One update; returns the sum of the losses before it.
+    /// The rows of pairs one behind another, all segments cut to the same length, each at a place of its own.
+    ///
+    /// What is better as a whole is taken to be better in parts of about its length. SURF, section 4.2.
+    fn cropped(&self, pairs: &[Pair<'_>], rng: &mut ChaCha8Rng) -> Vec<f32> {
+        let (width, crop) = (self.row_len(), self.settings.crop);
+        let steps = pairs[0].segments[0].rows.len() / width;
+        let len = if crop == 0 { steps } else { rng.random_range(steps - crop..=steps) };
+        let mut rows = Vec::with_capacity(2 * pairs.len() * len * width);
+        for segment in pairs.iter().flat_map(|pair| pair.segments) {
+            let start = if len == steps { 0 } else { rng.random_range(0..=steps - len) };
+            rows.extend_from_slice(&segment.rows[start * width..][..len * width]);
+        }
+        rows
+    }
+
+    /// One update; returns the sum of the losses of the first `judged` pairs before it.
     fn update(
         &mut self,
         member: usize,
-        compared: &[ComparedSegments],
-        batch: &[usize],
+        pairs: &[Pair<'_>],
+        judged: usize,
+        rng: &mut ChaCha8Rng,
     ) -> Result<f64, &'static str> {
         let objective = self.objective();
-        let share = 1.0 / batch.len() as f64;
-        let rows: Vec<f32> = batch
-            .iter()
-            .flat_map(|&index| compared[index].segments.iter().flat_map(|one| &one.rows).copied())
-            .collect();
+        let rows = self.cropped(pairs, rng);
         self.scale(&rows);
         let Self { members, rows, pass, settings, .. } = self;
         let own = &mut members[member];
         own.network.forward(rows, pass);
-        let steps = pass.output().len() / (2 * batch.len());
+        let steps = pass.output().len() / (2 * pairs.len());
         let mut doutput = std::mem::take(pass.doutput());
         doutput.clear();
         let mut loss = 0.0;
-        for (&index, outputs) in batch.iter().zip(pass.output().chunks(2 * steps)) {
+        for (index, (pair, outputs)) in
+            pairs.iter().zip(pass.output().chunks(2 * steps)).enumerate()
+        {
             let sum =
                 |rewards: &[f32]| rewards.iter().map(|&reward| f64::from(reward)).sum::<f64>();
             let (chosen, rejected) = (sum(&outputs[..steps]), sum(&outputs[steps..]));
-            let probability = compared[index].first_is_better;
+            let probability = pair.first_is_better;
             let of =
                 objective.loss(ScoredComparison { chosen, rejected, margin: 0.0, probability });
-            loss += of.loss;
-            doutput.extend(std::iter::repeat_n((share * of.grad_chosen) as f32, steps));
-            doutput.extend(std::iter::repeat_n((share * of.grad_rejected) as f32, steps));
+            if index < judged {
+                loss += of.loss;
+            }
+            let weighed = |gradient: f64| (pair.weight * gradient) as f32;
+            doutput.extend(std::iter::repeat_n(weighed(of.grad_chosen), steps));
+            doutput.extend(std::iter::repeat_n(weighed(of.grad_rejected), steps));
         }
         *pass.doutput() = doutput;
         own.network.backward(rows, pass, Down::ToParameters);
@@ -353,6 +446,76 @@ mod tests {
     }
 
     #[test]
+    fn a_member_learns_from_a_bootstrap_sample_and_is_checked_on_the_rest() {
+        let times = multiplicities(7, 0, 20_000);
+        let share = |times: &[usize], wanted: usize| {
+            times.iter().filter(|&&of| of == wanted).count() as f64 / times.len() as f64
+        };
+        for (wanted, expected) in [(0, 0.3679), (1, 0.3679), (2, 0.1839), (3, 0.0613)] {
+            assert!((share(&times, wanted) - expected).abs() < 0.01, "{wanted}");
+        }
+        assert_eq!(multiplicities(7, 0, 50), times[..50], "what follows changes nothing");
+        assert_ne!(multiplicities(7, 1, 50), times[..50]);
+    }
+
+    #[test]
+    fn a_pair_without_an_answer_joins_where_a_member_is_sure() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let mut settings = settings();
+        let vector = ObservationSpace::Vector { length: 1 };
+        let pool: Vec<Segment> = (0..30).map(|_| segment(&mut rng)).collect();
+        let mut taken = Vec::new();
+        for confidence in ["0", "0.5", "0.6", "0.999999"] {
+            settings.confidence =
+                toml::Value::Float(confidence.parse().unwrap()).try_into().unwrap();
+            settings.pseudo_weight = toml::Value::Float(3.0).try_into().unwrap();
+            let mut ensemble =
+                Ensemble::new(&settings, vector, 1, &mut ChaCha8Rng::seed_from_u64(1));
+            for segment in &pool {
+                ensemble.note(&segment.rows);
+            }
+            let mut pairs = Vec::new();
+            ensemble.add_sure(0, &pool, 200, &mut pairs, &mut ChaCha8Rng::seed_from_u64(2));
+            for pair in &pairs {
+                let [first, other] = pair.segments.map(|segment| ensemble.sum(0, segment));
+                assert_eq!(pair.first_is_better, f64::from(u8::from(other < first)));
+                assert_eq!(pair.weight, 3.0 / 200.0);
+            }
+            taken.push(pairs.len());
+        }
+        assert_eq!(taken[0], 200);
+        assert!(190 < taken[1] && 0 < taken[2] && taken[2] < taken[1], "{taken:?}");
+        assert_eq!(taken[3], 0);
+    }
+
+    #[test]
+    fn segments_are_shortened_to_one_length_at_places_of_their_own() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let mut settings = settings();
+        settings.crop = 4;
+        let vector = ObservationSpace::Vector { length: 1 };
+        let ensemble = Ensemble::new(&settings, vector, 1, &mut rng);
+        let segments: Vec<Segment> = (0..6).map(|_| segment(&mut rng)).collect();
+        let pairs = [0, 2, 4].map(|at| Pair {
+            segments: [&segments[at], &segments[at + 1]],
+            first_is_better: 1.0,
+            weight: 1.0,
+        });
+        let mut lengths = Vec::new();
+        for _ in 0..200 {
+            let rows = ensemble.cropped(&pairs, &mut rng);
+            let len = rows.len() / segments.len();
+            for (part, segment) in rows.chunks(len).zip(&segments) {
+                assert!(segment.rows.windows(len).step_by(2).any(|window| window == part));
+            }
+            lengths.push(len / 2);
+        }
+        lengths.sort_unstable();
+        lengths.dedup();
+        assert_eq!(lengths, [6, 7, 8, 9, 10]);
+    }
+
+    #[test]
     fn a_reward_is_learned_from_comparisons_up_to_its_scale() {
         let mut rng = ChaCha8Rng::seed_from_u64(4);
         let mut ensemble =
@@ -367,7 +530,7 @@ mod tests {
         for one in &compared {
             one.segments.iter().for_each(|segment| ensemble.note(&segment.rows));
         }
-        let fit = ensemble.fit(&compared, &mut rng).unwrap();
+        let fit = ensemble.fit(&compared, &[], &mut rng).unwrap();
         assert!(0.85 < fit.held_out_accuracy.unwrap(), "{fit:?}");
         let rewards = ensemble.rewards(&[-0.8, 0.3, 0.0, -0.9, 0.8, 0.1]);
         assert!(rewards[0] < rewards[1] && rewards[1] < rewards[2], "{rewards:?}");

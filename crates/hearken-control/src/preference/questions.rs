@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 
 use super::ensemble::{Ensemble, Fit};
-use super::segment::{ComparedSegments, Segment, rows_of, segments_of};
+use super::segment::{ComparedSegments, Segment, Utility, rows_of, segments_of};
 use crate::config::PreferenceConfig;
 use crate::network::Network;
 use crate::normalization::RunningMoments;
@@ -90,30 +90,55 @@ impl Questions {
     ) -> Result<QuestionRound, &'static str> {
         let rows = rows_of(rollout, environments.spaces().actions);
         self.ensemble.note(&rows);
-        let segments = segments_of(rollout, &rows, environments, *self.settings.segment);
-        self.note(segments);
+        let task = environments.id().task();
+        let utility = Utility::new(self.settings.utility.as_ref(), task);
+        let utilities = utility.utilities(rollout, task);
+        self.note(segments_of(rollout, &rows, &utilities, *self.settings.segment));
         let due = self.due(iteration);
         let mut rng = seeds.stream("queries", iteration);
-        let mut fit = Fit::default();
-        let mut is_fitted = false;
+        let mut fit = None;
         if 0 < due && 2 <= self.pool.len() {
             self.ask(due, &mut rng);
             if 2 <= self.compared.len() {
-                fit = self.ensemble.fit(&self.compared, &mut rng)?;
-                is_fitted = true;
+                fit = Some(self.ensemble.fit(&self.compared, &self.pool, &mut rng)?);
             }
         }
+        let record = self.record(rollout, &rows, &utilities, fit);
+        Ok(QuestionRound { rows, is_fitted: fit.is_some(), record })
+    }
+
+    /// What is written down of an iteration.
+    fn record(
+        &mut self,
+        rollout: &Rollout,
+        rows: &[f32],
+        utilities: &[f64],
+        fit: Option<Fit>,
+    ) -> Map<String, Value> {
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let learned = self.ensemble.rewards(rows);
         let mut record = Map::new();
-        record.insert("preference/shown".to_owned(), json!(self.shown));
-        record.insert("preference/skipped".to_owned(), json!(self.skipped));
-        let agreement = correlation(&self.ensemble.rewards(&rows), &rollout.rewards);
-        record.insert("preference/reward_correlation".to_owned(), json!(agreement));
-        if 0 < due {
-            record.insert("preference/loss".to_owned(), json!(fit.loss));
-            record.insert("preference/held_out_loss".to_owned(), json!(fit.held_out_loss));
-            record.insert("preference/held_out_accuracy".to_owned(), json!(fit.held_out_accuracy));
+        let mut write = |name: &str, value: Value| {
+            record.insert(format!("preference/{name}"), value);
+        };
+        write("shown", json!(self.shown));
+        write("skipped", json!(self.skipped));
+        write("utility", json!(mean(utilities)));
+        write("utility_correlation", json!(correlation(&learned, utilities)));
+        write("reward_correlation", json!(correlation(&learned, &rollout.rewards)));
+        // Before the first answers the networks are what chance made them.
+        if 2 <= self.compared.len() {
+            write("learned_reward", json!(mean(&learned)));
         }
-        Ok(QuestionRound { rows, is_fitted, record })
+        if let Some(fit) = fit {
+            write("loss", json!(fit.loss));
+            write("held_out_loss", json!(fit.held_out_loss));
+            write("held_out_accuracy", json!(fit.held_out_accuracy));
+            if 0 < self.settings.pseudo_labels {
+                write("pseudo_share", json!(fit.pseudo_share));
+            }
+        }
+        record
     }
 
     /// The iteration in which the first questions are asked.
@@ -127,7 +152,10 @@ impl Questions {
         let Some(since) = iteration.checked_sub(first) else { return 0 };
         let share = since as f64 / (total - first).saturating_sub(1).max(1) as f64;
         let (labels, initial) = (self.settings.labels, *self.settings.initial);
-        self.settings.schedule.due(labels, initial, share).saturating_sub(self.shown)
+        let due = self.settings.schedule.due(labels, initial, share).saturating_sub(self.shown);
+        let round = (*self.settings.round).min(labels / 10);
+        let is_small = due < round && self.shown + due < labels;
+        if is_small && 0 < since { 0 } else { due }
     }
 
     /// The learned reward of each row.
@@ -329,4 +357,57 @@ pub(crate) fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
     }
     let scale = (square_a * square_b).sqrt();
     (0.0 < scale).then(|| product / scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use hearken_config::Configuration as _;
+    use hearken_env::ControlTask;
+
+    use super::*;
+    use crate::config::ControlConfig;
+
+    fn asked(labels: usize, round: usize, iterations: [u64; 2]) -> Vec<usize> {
+        let file = std::path::Path::new("control.toml");
+        let mut layers = ControlConfig::defaults(file);
+        let (labels, round) =
+            (format!("preference.labels={labels}"), format!("preference.round={round}"));
+        let settings = [
+            "run.dir=x",
+            "environment.id=Pendulum-v1",
+            "train.environment_steps=1",
+            "preference.schedule=constant",
+            &labels,
+            &round,
+        ];
+        settings.iter().try_for_each(|text| layers.set(text)).unwrap();
+        let config = ControlConfig::from_layers(layers).unwrap().config;
+        let spaces = ControlTask::Pendulum.spaces();
+        let mut questions = Questions::new(&config.preference, spaces, iterations, Seeds::new(0));
+        let ask = |iteration: u64| {
+            let due = questions.due(iteration);
+            questions.shown += due;
+            due
+        };
+        (0..iterations[1]).map(ask).collect()
+    }
+
+    #[test]
+    fn queries_are_made_in_rounds_the_first_at_once_and_all_by_the_end() {
+        let of = |asked: &[usize]| -> Vec<usize> {
+            asked.iter().copied().filter(|&count| 0 < count).collect()
+        };
+        let each = asked(200, 1, [0, 100]);
+        assert_eq!((each[0], each.iter().sum::<usize>()), (50, 200));
+        assert!(each[1..].iter().all(|&count| count < 3));
+        let rounds = asked(200, 15, [5, 105]);
+        assert_eq!(rounds[..5], [0; 5]);
+        assert_eq!(of(&rounds), [50, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15]);
+        let last = of(&asked(205, 20, [0, 100]));
+        assert_eq!(last.iter().sum::<usize>(), 205);
+        assert!(last[1..last.len() - 1].iter().all(|&count| 20 <= count), "{last:?}");
+        // No more than a tenth of few queries waits.
+        assert_eq!(of(&asked(20, 10, [0, 100])), [5, 2, 2, 2, 2, 2, 2, 2, 1]);
+        assert_eq!(of(&asked(3, 10, [0, 100])).iter().sum::<usize>(), 3);
+    }
 }

@@ -34,10 +34,17 @@ pub(crate) fn step(state: &mut [f64], action: usize) -> Transition {
     state[2] = theta + SECONDS * theta_dot;
     state[3] = theta_dot + SECONDS * theta_acc;
     // The step that fails is rewarded like the others.
-    Transition {
-        reward: 1.0,
-        terminated: POSITION_MAX < state[0].abs() || ANGLE_MAX < state[2].abs(),
-    }
+    Transition { reward: 1.0, terminated: is_over(state) }
+}
+
+fn is_over(state: &[f64]) -> bool {
+    POSITION_MAX < state[0].abs() || ANGLE_MAX < state[2].abs()
+}
+
+/// −|θ| − |x|. Where it is over, as little as this can be: a pole that has fallen in the middle is worse than one that stands
+/// elsewhere.
+pub(crate) fn utility(state: &[f64]) -> f64 {
+    if is_over(state) { -ANGLE_MAX - POSITION_MAX } else { -state[2].abs() - state[0].abs() }
 }
 
 /// Uniform within ±0.05.
@@ -49,5 +56,19 @@ pub(crate) fn reset(state: &mut [f64], rng: &mut ChaCha8Rng) {
 pub(crate) fn observe(state: &[f64], observation: &mut [f32]) {
     for (seen, &value) in observation.iter_mut().zip(state) {
         *seen = value as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pole_that_has_fallen_is_worse_than_any_that_stands() {
+        assert_eq!(utility(&[-1.0, 3.0, 0.125, 4.0]), -1.125);
+        let least = utility(&[POSITION_MAX, 0.0, -ANGLE_MAX, 0.0]);
+        for over in [[0.0, 0.0, 0.22, 0.0], [0.0, 0.0, -1.5, 0.0], [-2.5, 0.0, 0.0, 0.0]] {
+            assert_eq!(utility(&over), least);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_config::{Configuration as _, Layers, LoadedConfig};
-use hearken_control::config::{ControlConfig, Method};
+use hearken_control::config::{ControlConfig, Method, Recipe};
 use hearken_control::train;
 use hearken_env::EnvironmentId;
 use hearken_run::run_dir::Start;
@@ -39,9 +39,9 @@ pub(crate) struct Train {
     #[arg(long)]
     fresh: bool,
 
-    /// Whether the environment's settings are those of SAC, where there are such.
+    /// What the environment's settings are for.
     #[arg(skip)]
-    is_sac: bool,
+    recipe: Recipe,
 }
 
 const EXAMPLES: &str = "\
@@ -66,7 +66,7 @@ Examples:
   hearken control prefer --env Pendulum-v1 --set preference.labels=200
   hearken control prefer --env Pendulum-v1 --set preference.labels=200 \\
       --set train.algorithm=sac
-  hearken control prefer --env fixed/CartPole-v1 --set preference.teacher=mistake";
+  hearken control prefer --env CartPole-v1 --set preference.teacher=mistake";
 
 /// Train a policy that does as demonstrations do, in place of a reward
 ///
@@ -118,7 +118,7 @@ impl Imitate {
         }
         if method.as_deref() == Some("sqil") {
             named.insert(0, "train.algorithm=sac".to_owned());
-            self.train.is_sac = true;
+            self.train.recipe = Recipe::Sac;
         }
         self.train.overrides = named;
         let loaded = self.train.load()?;
@@ -138,6 +138,7 @@ fn name_of(id: &EnvironmentId) -> String {
 
 impl Prefer {
     pub(crate) fn run(mut self) -> Result<ExitCode> {
+        self.train.recipe = Recipe::Comparisons;
         let given = |text: &String| text.trim_start().starts_with("preference.labels");
         if !self.train.overrides.iter().any(given) {
             self.train.overrides.push("preference.labels=700".to_owned());
@@ -174,8 +175,8 @@ impl Train {
         let file = format!("configs/control/{}.toml", name_of(id));
         let mut layers = Layers::new(ControlConfig::DEFAULTS, Path::new(&file));
         let is_sac = |text: &String| text.replace(['"', ' '], "") == "train.algorithm=sac";
-        let is_sac = self.is_sac || self.overrides.iter().any(is_sac);
-        let tuned = ControlConfig::tuned(id, is_sac);
+        let recipe = if self.overrides.iter().any(is_sac) { Recipe::Sac } else { self.recipe };
+        let tuned = ControlConfig::tuned(id, recipe);
         layers.merge(tuned.parse().context("an embedded file is TOML")?);
         layers.set(&format!("environment.id={id}"))?;
         layers.set(&format!("run.dir=runs/{}", name_of(id)))?;
