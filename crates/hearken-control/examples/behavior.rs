@@ -16,6 +16,7 @@ use std::f64::consts::TAU;
 use std::path::Path;
 
 use hearken_control::clip::film;
+use hearken_control::config::Recipe;
 use hearken_control::demonstrations::{Manner, demonstrate};
 use hearken_control::saved::Acting;
 use hearken_run::seeds::Seeds;
@@ -31,6 +32,7 @@ const SEEDS: u64 = 5;
 const PENDULUM: Place = Place {
     environment: "Pendulum-v1",
     algorithm: "sac",
+    recipe: Recipe::Sac,
     settings: &["train.environment_steps=10000"],
 };
 
@@ -63,6 +65,7 @@ const DOT_COMPARISON: Comparison = Comparison {
     place: Place {
         environment: "MovingDot-v0",
         algorithm: "ppo",
+        recipe: Recipe::Ppo,
         settings: &["train.environment_steps=30000"],
     },
     settings: &["preference.labels=100", "preference.schedule=constant", "preference.round=10"],

@@ -246,7 +246,12 @@ fn effort(bench: &Bench) -> Outcome<Vec<Value>> {
     for labels in [50_u32, 200] {
         let seconds = f64::from(labels) * SECONDS_OF_COMPARISON;
         let episodes = (seconds / seconds_of_episode) as u32;
-        let mut settings = texts(&["preference.schedule=constant", "optimizer.schedule=linear"]);
+        let mut settings = texts(&[
+            "train.algorithm=sac",
+            "preference.round=35",
+            "preference.epochs=20",
+            "preference.unsupervised_steps=1000",
+        ]);
         settings.push(format!("preference.labels={labels}"));
         let about = json!({"seconds": seconds, "from": "comparisons", "count": labels});
         rows.push(row(about, |seed| {

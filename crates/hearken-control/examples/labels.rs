@@ -13,6 +13,7 @@
 mod learned;
 mod parts;
 
+use hearken_control::config::Recipe;
 use hearken_control::demonstrations::{Manner, demonstrate};
 use hearken_run::seeds::Seeds;
 use hearken_stats::bootstrap::bootstrap;
@@ -39,14 +40,24 @@ const PASSES_LABELS: usize = 200;
 const PENDULUM: Place = Place {
     environment: "Pendulum-v1",
     algorithm: "sac",
+    recipe: Recipe::Sac,
     settings: &["train.environment_steps=10000"],
 };
 const PENDULUM_BY_PPO: Place =
-    Place { environment: "Pendulum-v1", algorithm: "ppo", settings: &[] };
-const CART_POLE: Place = Place { environment: "CartPole-v1", algorithm: "ppo", settings: &[] };
+    Place { environment: "Pendulum-v1", algorithm: "ppo", recipe: Recipe::Ppo, settings: &[] };
+const CART_POLE: Place = Place {
+    environment: "CartPole-v1",
+    algorithm: "ppo",
+    recipe: Recipe::Comparisons,
+    settings: &[],
+};
 /// The same with episodes of one length, which says nothing about how good they were.
-const FIXED_CART_POLE: Place =
-    Place { environment: "fixed/CartPole-v1", algorithm: "ppo", settings: &["ppo.steps=500"] };
+const FIXED_CART_POLE: Place = Place {
+    environment: "fixed/CartPole-v1",
+    algorithm: "ppo",
+    recipe: Recipe::Comparisons,
+    settings: &["ppo.steps=500"],
+};
 
 /// A part of the table: where, and what the center has there besides.
 #[derive(Clone, Copy)]

@@ -546,9 +546,9 @@ pub enum Recipe {
     /// PPO on the environment's reward.
     #[default]
     Ppo,
-    /// PPO on a reward that is learned from comparisons.
+    /// A reward that is learned from comparisons: by PPO, or by SAC where actions are continuous.
     Comparisons,
-    /// SAC on either.
+    /// SAC on the environment's reward.
     Sac,
 }
 
@@ -574,6 +574,9 @@ impl ControlConfig {
         match task {
             ControlTask::Pendulum if recipe == Recipe::Sac => {
                 include_str!("../../../configs/control/Pendulum-v1-sac.toml")
+            }
+            ControlTask::Pendulum if recipe == Recipe::Comparisons => {
+                include_str!("../../../configs/control/Pendulum-v1-comparisons.toml")
             }
             ControlTask::CartPole if recipe == Recipe::Comparisons => {
                 include_str!("../../../configs/control/CartPole-v1-comparisons.toml")

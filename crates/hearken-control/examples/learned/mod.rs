@@ -24,6 +24,7 @@ pub(crate) const EPISODES_SEED: u64 = 1000;
 pub(crate) struct Place {
     pub(crate) environment: &'static str,
     pub(crate) algorithm: &'static str,
+    pub(crate) recipe: Recipe,
     /// Settings of every run there, with the environment's reward too.
     pub(crate) settings: &'static [&'static str],
 }
@@ -37,9 +38,8 @@ impl Bench {
     /// The policy that a run on these settings comes to; one that has finished is only read.
     pub(crate) fn policy(&self, name: &str, place: Place, settings: &[String]) -> Outcome<Acting> {
         let id: EnvironmentId = place.environment.parse()?;
-        let recipe = if place.algorithm == "sac" { Recipe::Sac } else { Recipe::Comparisons };
         let mut layers = Layers::new(ControlConfig::DEFAULTS, Path::new("control.toml"));
-        layers.merge(ControlConfig::tuned(&id, recipe).parse()?);
+        layers.merge(ControlConfig::tuned(&id, place.recipe).parse()?);
         let dir = self.dir.join(name);
         layers.set(&format!("environment.id={id}"))?;
         layers.set(&format!("run.dir={}", dir.display()))?;

@@ -402,7 +402,7 @@ mod tests {
         assert!(each[1..].iter().all(|&count| count < 3));
         let rounds = asked(200, 15, [5, 105]);
         assert_eq!(rounds[..5], [0; 5]);
-        assert_eq!(of(&rounds), [50, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15]);
+        assert_eq!(of(&rounds), [50, 15, 15, 15, 15, 15, 15, 16, 15, 15, 14]);
         let last = of(&asked(205, 20, [0, 100]));
         assert_eq!(last.iter().sum::<usize>(), 205);
         assert!(last[1..last.len() - 1].iter().all(|&count| 20 <= count), "{last:?}");

@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(Utility::new(None, task).utilities(&rollout, task), [-7.0, -8.0]);
         let cart = Some(ControlTask::CartPole);
         assert_eq!(Utility::Task.utilities(&rollout, None), [-7.0, -8.0]);
-        rollout.states = vec![0.5, 3.0, 0.25, -4.0, -1.0, 0.0, -0.5, 0.0];
-        assert_eq!(Utility::Task.utilities(&rollout, cart), [-0.75, -1.5]);
+        rollout.states = vec![0.5, 3.0, 0.125, -4.0, -1.0, 0.0, -0.125, 0.0];
+        assert_eq!(Utility::Task.utilities(&rollout, cart), [-0.625, -1.125]);
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use hearken_config::{Configuration as _, Layers, LoadedConfig};
 use hearken_control::config::{ControlConfig, Method, Recipe};
 use hearken_control::train;
-use hearken_env::EnvironmentId;
+use hearken_env::{ControlTask, EnvironmentId};
 use hearken_run::run_dir::Start;
 
 use super::super::trainer_arguments::conclude;
@@ -65,7 +65,7 @@ const PREFER_EXAMPLES: &str = "\
 Examples:
   hearken control prefer --env Pendulum-v1 --set preference.labels=200
   hearken control prefer --env Pendulum-v1 --set preference.labels=200 \\
-      --set train.algorithm=sac
+      --set train.algorithm=ppo
   hearken control prefer --env CartPole-v1 --set preference.teacher=mistake";
 
 /// Train a policy that does as demonstrations do, in place of a reward
@@ -167,6 +167,23 @@ impl Train {
         Ok(conclude(&outcome)?)
     }
 
+    /// What settings are wanted of an environment, an algorithm among those that are given.
+    fn recipe_of(&self, id: &EnvironmentId) -> Recipe {
+        let plain = self.overrides.iter().map(|text| text.replace(['"', ' '], ""));
+        let last = plain.rev().find(|text| text.starts_with("train.algorithm="));
+        match (last.as_deref(), self.recipe) {
+            // Those for comparisons are SAC's there.
+            (Some("train.algorithm=ppo"), Recipe::Comparisons)
+                if id.task() == Some(ControlTask::Pendulum) =>
+            {
+                Recipe::Ppo
+            }
+            (_, Recipe::Comparisons) => Recipe::Comparisons,
+            (Some("train.algorithm=sac"), _) => Recipe::Sac,
+            (_, recipe) => recipe,
+        }
+    }
+
     fn load(&self) -> Result<LoadedConfig<ControlConfig>> {
         if let Some(file) = &self.config {
             return Ok(ControlConfig::load(file, &self.overrides)?);
@@ -174,9 +191,7 @@ impl Train {
         let id = self.env.as_ref().context("an environment or a configuration is given")?;
         let file = format!("configs/control/{}.toml", name_of(id));
         let mut layers = Layers::new(ControlConfig::DEFAULTS, Path::new(&file));
-        let is_sac = |text: &String| text.replace(['"', ' '], "") == "train.algorithm=sac";
-        let recipe = if self.overrides.iter().any(is_sac) { Recipe::Sac } else { self.recipe };
-        let tuned = ControlConfig::tuned(id, recipe);
+        let tuned = ControlConfig::tuned(id, self.recipe_of(id));
         layers.merge(tuned.parse().context("an embedded file is TOML")?);
         layers.set(&format!("environment.id={id}"))?;
         layers.set(&format!("run.dir=runs/{}", name_of(id)))?;
