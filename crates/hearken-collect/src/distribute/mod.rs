@@ -339,12 +339,11 @@ fn claim_one(
     // A store may come from a program that knew more orders.
     let order = state.order(&settings.order).unwrap_or(&Random);
     let distributor = state.distributor();
-    let guidelines = state.guidelines()?.version;
     for _ in 0..ATTEMPTS {
         let mut rng = rand::rng();
         let chosen = {
             // A person is locked before the index, everywhere.
-            let (person, index) = (lock(person), distributor.index());
+            let (person, mut index) = (lock(person), distributor.index());
             let drawn = screening.then(|| person.drawn());
             let shares = Shares { gold: settings.gold_share, random: settings.order_random_share };
             let choice = index.choose(drawn, annotator, person.seen(), shares, order, &mut rng);
@@ -354,26 +353,20 @@ fn claim_one(
                     order.name()
                 ))
             })?;
-            choice.map(|choice| (choice, index.entries[choice.handle as usize].id.clone()))
+            choice.map(|choice| {
+                let id = index.entries[choice.handle as usize].id.clone();
+                // At once, so that whoever asks at the same time is not sent after the same item.
+                index.claimed(&id);
+                (choice, id)
+            })
         };
         let Some((choice, id)) = chosen else { return Ok(None) };
-        let Some(item) = item(state, &id)? else {
-            return Err(AppError::Internal(format!("the item {id:?} is gone from the store")));
-        };
-        let now = state.now();
-        let claimed = state.store().claim(&Claim {
-            item: id.clone(),
-            annotator: annotator.to_owned(),
-            presented: shuffled(item.candidates.len(), &mut rng),
-            propensity: Some(choice.probability),
-            guidelines: (guidelines > 0).then_some(guidelines),
-            overlap: overlap_of(item.overlap, item.gold.is_some(), settings.overlap),
-            now,
-            lease_ms: settings.lease_ms(),
-        })?;
-        match claimed {
+        let claimed = claim(state, (annotator, &id), choice, settings, &mut rng);
+        if !matches!(claimed, Ok(Claimed::Granted(_))) {
+            distributor.index().given_back(&id);
+        }
+        match claimed? {
             Claimed::Granted(assignment) => {
-                distributor.index().claimed(&id);
                 lock(person).saw(choice.handle);
                 return Ok(Some(assignment));
             }
@@ -382,6 +375,30 @@ fn claim_one(
         }
     }
     Ok(None)
+}
+
+/// Asks the store for an item that was chosen.
+fn claim(
+    state: &AppState,
+    (annotator, id): (&str, &str),
+    choice: ChosenItem,
+    settings: &ProjectSettings,
+    rng: &mut impl Rng,
+) -> Result<Claimed, AppError> {
+    let Some(item) = item(state, id)? else {
+        return Err(AppError::Internal(format!("the item {id:?} is gone from the store")));
+    };
+    let guidelines = state.guidelines()?.version;
+    Ok(state.store().claim(&Claim {
+        item: id.to_owned(),
+        annotator: annotator.to_owned(),
+        presented: shuffled(item.candidates.len(), rng),
+        propensity: Some(choice.probability),
+        guidelines: (guidelines > 0).then_some(guidelines),
+        overlap: overlap_of(item.overlap, item.gold.is_some(), settings.overlap),
+        now: state.now(),
+        lease_ms: settings.lease_ms(),
+    })?)
 }
 
 /// A uniform permutation of `0..n`.

@@ -477,8 +477,9 @@ impl Index {
     ) -> Option<Eligible<'a>> {
         buckets.values().find_map(|bucket| {
             let count = bucket.unseen(seen);
+            let open = (bucket.open.as_slice(), &bucket.place);
             let all = (self.entries.as_slice(), self.asked.as_slice());
-            (0 < count).then(|| Eligible::new((&bucket.open, seen), all, count, shares.random))
+            (0 < count).then(|| Eligible::new(open, seen, all, count, shares.random))
         })
     }
 }

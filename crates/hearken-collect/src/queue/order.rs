@@ -1,7 +1,7 @@
 //! What to label next: the seam for other orders.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use rand::{Rng, RngExt as _};
@@ -104,6 +104,8 @@ pub struct Offer<'a> {
 #[derive(Clone, Copy)]
 pub struct Eligible<'a> {
     open: &'a [u32],
+    /// Where each of `open` stands in it.
+    place: &'a HashMap<u32, usize>,
     seen: &'a HashSet<u32>,
     entries: &'a [QueueEntry],
     asked: &'a [u32],
@@ -118,14 +120,15 @@ impl fmt::Debug for Eligible<'_> {
 }
 
 impl<'a> Eligible<'a> {
-    /// `count` of `open` are not `seen`.
+    /// `count` of `open`, each of which has its place there, are not `seen`.
     pub(crate) fn new(
-        (open, seen): (&'a [u32], &'a HashSet<u32>),
+        (open, place): (&'a [u32], &'a HashMap<u32, usize>),
+        seen: &'a HashSet<u32>,
         (entries, asked): (&'a [QueueEntry], &'a [u32]),
         count: usize,
         random_share: f64,
     ) -> Self {
-        Self { open, seen, entries, asked, count, random_share }
+        Self { open, place, seen, entries, asked, count, random_share }
     }
 
     /// All items that there are, by handle, whether they can come or not.
@@ -142,6 +145,11 @@ impl<'a> Eligible<'a> {
     pub(super) fn handles(&self) -> impl Iterator<Item = u32> {
         let seen = self.seen;
         self.open.iter().copied().filter(move |handle| !seen.contains(handle))
+    }
+
+    /// Whether an item could come next.
+    pub(super) fn holds(&self, handle: u32) -> bool {
+        self.place.contains_key(&handle) && !self.seen.contains(&handle)
     }
 
     /// One of `first`, each with the same probability; with the project's share any item, so that none has a probability of 0 where
@@ -179,8 +187,7 @@ impl<'a> Eligible<'a> {
     /// Whether a choice is one of them, with a probability.
     pub(crate) fn admits(&self, choice: ChosenItem) -> bool {
         let ChosenItem { handle, probability } = choice;
-        let is_one = self.open.contains(&handle) && !self.seen.contains(&handle);
-        is_one && 0.0 < probability && probability <= 1.0
+        self.holds(handle) && 0.0 < probability && probability <= 1.0
     }
 
     /// One of them, each with the same probability, without going through all of them.

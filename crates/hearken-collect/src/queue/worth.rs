@@ -1,6 +1,6 @@
 //! Orders by what reward models say of the candidates of an item: the same that rounds of a loop ask by.
 
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Mutex;
 
@@ -38,13 +38,13 @@ impl fmt::Debug for ByWorth {
     }
 }
 
-/// What is remembered between two choices, by the handles of items.
+/// What is remembered between two choices.
 #[derive(Debug, Default)]
 struct Known {
-    /// What each item is worth, or the most that it can be: what is asked makes others worth less, never more. Below every number where
-    /// nothing is known of the item.
-    worth: Vec<f64>,
-    /// After how many answers in `design` it was computed.
+    /// The items of which something is known, by what each is worth, or by the most that it can be: what is asked makes others worth
+    /// less, never more.
+    items: BTreeSet<WorthAtMost>,
+    /// By handle, of all items, after how many answers in `design` the worth was computed.
     after: Vec<usize>,
     design: Option<Design>,
 }
@@ -71,7 +71,7 @@ enum Asked {
 }
 
 /// An item and the most that it can be worth; greater where it may be worth more.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct WorthAtMost(f64, u32);
 
 impl Eq for WorthAtMost {}
@@ -155,49 +155,48 @@ fn coordinates(kind: Kind, facts: &Facts) -> Option<Vec<f64>> {
 impl Known {
     /// Takes up items that are new.
     fn learn(&mut self, entries: &[QueueEntry], worth: impl Fn(&Facts) -> Option<f64>) {
-        for entry in &entries[self.worth.len()..] {
-            self.worth.push(worth(&entry.facts).unwrap_or(f64::NEG_INFINITY));
+        for entry in &entries[self.after.len()..] {
+            let handle = u32::try_from(self.after.len()).expect("invariant: fewer than 2^32 items");
+            self.items.extend(worth(&entry.facts).map(|worth| WorthAtMost(worth, handle)));
             self.after.push(0);
         }
     }
 
     /// Those that are worth most.
     fn best(&self, eligible: &Eligible<'_>) -> Vec<u32> {
-        let (mut best, mut first) = (f64::NEG_INFINITY, Vec::new());
-        for handle in eligible.handles() {
-            let worth = self.worth[handle as usize];
-            if best < worth {
-                (best, first) = (worth, Vec::new());
-            }
-            if best <= worth {
-                first.push(handle);
-            }
-        }
-        first
+        let mut open = self.items.iter().rev().filter(|one| eligible.holds(one.1)).peekable();
+        let Some(most) = open.peek().map(|one| one.0) else { return eligible.handles().collect() };
+        open.take_while(|one| one.0 >= most).map(|one| one.1).collect()
     }
 
     /// The one that adds most to what was asked. What an item was worth before bounds what it is worth now, so that few are computed anew.
     fn farthest(&mut self, kind: Kind, eligible: &Eligible<'_>) -> Vec<u32> {
         self.begin(kind, eligible);
-        let Some(design) = &mut self.design else { return eligible.handles().collect() };
-        design.take(kind, eligible);
-        let bounds = eligible.handles().map(|at| WorthAtMost(self.worth[at as usize], at));
-        let mut bounds: BinaryHeap<WorthAtMost> = bounds.collect();
-        while let Some(WorthAtMost(worth, handle)) = bounds.pop() {
-            let place = handle as usize;
-            if worth == f64::NEG_INFINITY {
-                break;
+        if let Some(design) = &mut self.design {
+            design.take(kind, eligible);
+            let (mut best, mut next) = (None, self.items.last().copied());
+            while let Some(bound) = next.filter(|bound| best.is_none_or(|best| best < *bound)) {
+                let WorthAtMost(before, handle) = bound;
+                let (place, mut now) = (handle as usize, bound);
+                // Of what cannot come too: else it would stay above those that can.
+                if self.after[place] != design.answers
+                    && let Some(x) = coordinates(kind, &eligible.entries()[place].facts)
+                {
+                    now.0 = design.worth(&x, before, self.after[place]);
+                    self.after[place] = design.answers;
+                    self.items.remove(&bound);
+                    self.items.insert(now);
+                }
+                if best.is_none_or(|best| best < now) && eligible.holds(handle) {
+                    best = Some(now);
+                }
+                next = self.items.range(..bound).next_back().copied();
             }
-            if self.after[place] == design.answers {
-                return vec![handle];
+            if let Some(best) = best {
+                return vec![best.1];
             }
-            let x = coordinates(kind, &eligible.entries()[place].facts);
-            let found = x.map_or(f64::NEG_INFINITY, |x| design.worth(&x, worth, self.after[place]));
-            self.worth[place] = found;
-            self.after[place] = design.answers;
-            bounds.push(WorthAtMost(found, handle));
         }
-        // Of no one that is left there is a state.
+        // Of none that can come there is a state.
         eligible.handles().collect()
     }
 
@@ -207,19 +206,18 @@ impl Known {
         if self.design.as_ref().is_none_or(|design| 2 * design.begun_with < entries.len()) {
             *self = Self { design: Design::of(kind, entries), ..Self::default() };
         }
-        let Some(Design { coordinates: d, asked, .. }) = &self.design else { return };
-        let (d, squares) = (*d, |x: &[f64]| x.iter().map(|value| value * value).sum::<f64>());
-        let most = |x: Vec<f64>| match asked {
-            // The information is that of λ at least.
-            Asked::Information(lambda, _) => squares(&x) / lambda,
-            // Two alike states, the origin, are known from the beginning.
-            Asked::Centers(_) => squares(&x).sqrt(),
-        };
-        for entry in &entries[self.worth.len()..] {
-            let x = coordinates(kind, &entry.facts).filter(|x| x.len() == d);
-            self.worth.push(x.map_or(f64::NEG_INFINITY, most));
-            self.after.push(0);
-        }
+        let Some(design) = self.design.take() else { return };
+        let squares = |x: &[f64]| x.iter().map(|value| value * value).sum::<f64>();
+        self.learn(entries, |facts| {
+            let x = coordinates(kind, facts).filter(|x| x.len() == design.coordinates)?;
+            Some(match &design.asked {
+                // The information is that of λ at least.
+                Asked::Information(lambda, _) => squares(&x) / lambda,
+                // Two alike states, the origin, are known from the beginning.
+                Asked::Centers(_) => squares(&x).sqrt(),
+            })
+        });
+        self.design = Some(design);
     }
 }
 
