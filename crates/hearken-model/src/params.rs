@@ -6,7 +6,7 @@
 //!
 //! Not here: which parameters a model has, and how it computes with them.
 
-use std::ops::{Index, Range};
+use std::ops::Index;
 use std::sync::Arc;
 
 use hearken_tensor::Device;
@@ -197,8 +197,9 @@ impl<D: Device> ParamStore<D> {
         self.params[index].rounded.is_some()
     }
 
-    /// Lets `change` have the values of a parameter, in a buffer of their own while its copy is all there is.
-    fn change(&mut self, index: usize, change: impl FnOnce(&mut D::Buffer)) {
+    /// Lets `change` have the values of a parameter, in a buffer of their own while its copy is all there is, and drops
+    /// what the device had derived from the old values.
+    pub fn change(&mut self, index: usize, change: impl FnOnce(&mut D::Buffer)) {
         let Some(shape) = self.params[index].rounded else {
             change(&mut self.own(index).values);
             return;
@@ -415,15 +416,13 @@ impl<D: Device> Gradients<D> {
         self.buffers[index].as_ref()
     }
 
-    /// Some elements of the gradient of a trained parameter.
+    /// Fills `values` with elements of the gradient of a trained parameter, from `start` on.
     ///
     /// # Panics
     /// If it is frozen, or has fewer.
-    pub fn values(&self, index: usize, range: Range<usize>) -> Vec<f32> {
+    pub fn read(&self, index: usize, start: usize, values: &mut [f32]) {
         let buffer = self.buffers[index].as_ref().expect("a trained parameter");
-        let mut values = vec![0.0; range.len()];
-        self.device.download(buffer, range.start, &mut values);
-        values
+        self.device.download(buffer, start, values);
     }
 
     /// Replaces elements of the gradient of a trained parameter, from `start` on.

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use hearken_run::ranks::Communicator;
+use hearken_run::ranks::{Communicator, Parcel};
 use mpi::Threading;
 use mpi::datatype::{Partition, PartitionMut};
 use mpi::topology::SimpleCommunicator;
@@ -14,8 +14,8 @@ use mpi::traits::{Communicator as _, CommunicatorCollectives as _, Equivalence};
 /// What the thread is asked for, and where its answer goes.
 enum Call {
     Gather(Vec<u8>, Sender<Vec<Vec<u8>>>),
-    Exchange(Vec<Vec<f32>>, usize, Sender<Vec<Vec<f32>>>),
-    Collect(Vec<f32>, Vec<usize>, Sender<Vec<Vec<f32>>>),
+    Exchange(Parcel, Sender<Parcel>),
+    Collect(Parcel, Sender<Parcel>),
 }
 
 /// `MPI_COMM_WORLD`. The library may be called from the thread that started it alone, so that thread stays.
@@ -66,12 +66,12 @@ impl Communicator for World {
         self.call(|answer| Call::Gather(own, answer))
     }
 
-    fn exchange(&self, pieces: Vec<Vec<f32>>, len: usize) -> Vec<Vec<f32>> {
-        self.call(|answer| Call::Exchange(pieces, len, answer))
+    fn exchange(&self, parcel: Parcel) -> Parcel {
+        self.call(|answer| Call::Exchange(parcel, answer))
     }
 
-    fn collect(&self, own: Vec<f32>, lens: &[usize]) -> Vec<Vec<f32>> {
-        self.call(|answer| Call::Collect(own, lens.to_vec(), answer))
+    fn collect(&self, parcel: Parcel) -> Parcel {
+        self.call(|answer| Call::Collect(parcel, answer))
     }
 }
 
@@ -102,10 +102,15 @@ fn serve(calls: &Receiver<Call>, tell: &Sender<(usize, usize)>) {
         // Whoever asked waits for the answer.
         let _ = match call {
             Call::Gather(own, answer) => answer.send(gather(&world, &own)).is_ok(),
-            Call::Exchange(pieces, len, answer) => {
-                answer.send(exchange(&world, &pieces, len)).is_ok()
+            Call::Exchange(mut parcel, answer) => {
+                exchange(&world, &mut parcel);
+                answer.send(parcel).is_ok()
             }
-            Call::Collect(own, lens, answer) => answer.send(collect(&world, &own, &lens)).is_ok(),
+            Call::Collect(mut parcel, answer) => {
+                let lens = counts(&parcel.taken_lens);
+                collect(&world, &parcel.given, &mut parcel.taken, lens);
+                answer.send(parcel).is_ok()
+            }
         };
     }
 }
@@ -127,50 +132,45 @@ fn places(lens: &[i32]) -> Vec<i32> {
     lens.iter().scan(0, place).collect()
 }
 
-fn parted<T: Clone>(all: &[T], lens: &[i32]) -> Vec<Vec<T>> {
-    let part = |(place, len): (i32, &i32)| all[place as usize..(place + len) as usize].to_vec();
-    places(lens).into_iter().zip(lens).map(part).collect()
+fn counts(lens: &[usize]) -> Vec<i32> {
+    lens.iter().map(|&len| count(len)).collect()
 }
 
 fn gather(world: &SimpleCommunicator, own: &[u8]) -> Vec<Vec<u8>> {
     let mut lens = vec![0_i32; world.size() as usize];
     world.all_gather_into(&count(own.len()), &mut lens[..]);
-    collect_of(world, own, &lens)
+    let mut all = vec![0; lens.iter().map(|&len| len as usize).sum()];
+    collect(world, own, &mut all, lens.clone());
+    let part = |(place, len): (i32, &i32)| all[place as usize..(place + len) as usize].to_vec();
+    places(&lens).into_iter().zip(&lens).map(part).collect()
 }
 
-fn collect(world: &SimpleCommunicator, own: &[f32], lens: &[usize]) -> Vec<Vec<f32>> {
-    let lens: Vec<i32> = lens.iter().map(|&len| count(len)).collect();
-    collect_of(world, own, &lens)
-}
-
-fn collect_of<T: Equivalence + Clone + Default>(
+/// Fills `all` with what every process gives, in the order of the processes.
+fn collect<T: Equivalence + Default>(
     world: &SimpleCommunicator,
     own: &[T],
-    lens: &[i32],
-) -> Vec<Vec<T>> {
-    let total: usize = lens.iter().map(|&len| len as usize).sum();
+    all: &mut Vec<T>,
+    lens: Vec<i32>,
+) {
+    let total = all.len();
     count(total);
-    let (nothing, mut all) = ([T::default()], vec![T::default(); total.max(1)]);
-    let mut parts = PartitionMut::new(&mut all[..total], lens.to_vec(), places(lens));
-    world.all_gather_varcount_into(nowhere(own, &nothing), &mut parts);
-    drop(parts);
-    parted(&all, lens)
+    let nothing = [T::default()];
+    all.reserve(1);
+    let places = places(&lens);
+    let mut parts = PartitionMut::new(&mut all[..total], lens, places);
+    world.all_gather_varcount_into(somewhere(own, &nothing), &mut parts);
 }
 
 /// What is given, at a place that there is: where an empty slice lies, may be the number that stands for "in place".
-fn nowhere<'a, T>(own: &'a [T], place: &'a [T; 1]) -> &'a [T] {
+fn somewhere<'a, T>(own: &'a [T], place: &'a [T; 1]) -> &'a [T] {
     if own.is_empty() { &place[..0] } else { own }
 }
 
-fn exchange(world: &SimpleCommunicator, pieces: &[Vec<f32>], len: usize) -> Vec<Vec<f32>> {
-    let given: Vec<i32> = pieces.iter().map(|piece| count(piece.len())).collect();
-    let wanted = vec![count(len); pieces.len()];
-    let own = pieces.concat();
-    let total = len * pieces.len();
-    let (nothing, mut all) = ([0.0], vec![0.0; total.max(1)]);
-    let sent = Partition::new(nowhere(&own, &nothing), given.clone(), places(&given));
-    let mut received = PartitionMut::new(&mut all[..total], wanted.clone(), places(&wanted));
+fn exchange(world: &SimpleCommunicator, parcel: &mut Parcel) {
+    let (given, taken) = (counts(&parcel.given_lens), counts(&parcel.taken_lens));
+    let (nothing, given_places, taken_places) = ([0.0], places(&given), places(&taken));
+    let sent = Partition::new(somewhere(&parcel.given, &nothing), given, given_places);
+    parcel.taken.reserve(1);
+    let mut received = PartitionMut::new(&mut parcel.taken[..], taken, taken_places);
     world.all_to_all_varcount_into(&sent, &mut received);
-    drop(received);
-    parted(&all, &wanted)
 }

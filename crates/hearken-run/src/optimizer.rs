@@ -105,6 +105,11 @@ impl ParameterLayout {
         self.parts(0..usize::MAX).map(|part| (part.store, part.index))
     }
 
+    /// The parts of parameters whose moments a process has, in their order.
+    fn of_rank(&self, rank: usize) -> impl Iterator<Item = ParameterPart> {
+        self.parts(self.bounds[rank]..self.bounds[rank + 1])
+    }
+
     /// The parts of parameters that a range of all is made of, in their order.
     fn parts(&self, range: Range<usize>) -> impl Iterator<Item = ParameterPart> {
         let of_store = move |(store, places): (usize, &Vec<Option<(usize, usize)>>)| {
@@ -126,6 +131,30 @@ struct ParameterPart {
     store: usize,
     index: usize,
     within: Range<usize>,
+}
+
+/// Elements of a buffer: all of them where they lie, or a copy of some.
+enum Part<'a, D: Device> {
+    Whole(&'a D::Buffer),
+    Copied(D::Buffer),
+}
+
+impl<'a, D: Device> Part<'a, D> {
+    /// Elements of the gradient of a trained parameter.
+    fn of(device: &D, gradient: Option<&'a D::Buffer>, within: Range<usize>) -> Self {
+        let all = gradient.expect("a trained parameter has a gradient");
+        match device.len(all) == within.len() {
+            true => Self::Whole(all),
+            false => Self::Copied(device.upload(&device.read(all)[within])),
+        }
+    }
+
+    fn get(&self) -> &D::Buffer {
+        match self {
+            Self::Whole(all) => all,
+            Self::Copied(some) => some,
+        }
+    }
 }
 
 /// Parameters whose values come in parts.
@@ -240,33 +269,40 @@ impl<D: Device> Optimizer<D> {
         trained: &mut [Trained<'_, D>],
         ranks: &Ranks,
     ) -> Result<f64, NonFinite> {
-        let (mut squares, mut bad) = (0.0, None);
-        let trained = RefCell::new(trained);
+        let places = RefCell::new(trained);
         ranks.sum(
             &self.layout.bounds,
-            |range| {
-                let (trained, parts) = (trained.borrow(), self.layout.parts(range));
-                let of = |part: ParameterPart| {
-                    trained[part.store].gradients.values(part.index, part.within)
-                };
-                parts.flat_map(of).collect()
+            |range, mut values| {
+                let trained = places.borrow();
+                for ParameterPart { store, index, within } in self.layout.parts(range) {
+                    let (own, rest) = values.split_at_mut(within.len());
+                    trained[store].gradients.read(index, within.start, own);
+                    values = rest;
+                }
             },
             |start, mut sums| {
+                let mut trained = places.borrow_mut();
                 for ParameterPart { store, index, within } in
                     self.layout.parts(start..start + sums.len())
                 {
                     let (own, rest) = sums.split_at(within.len());
-                    let of_sums: f64 = own.iter().map(|&sum| f64::from(sum).powi(2)).sum();
-                    if !of_sums.is_finite() {
-                        bad = bad.or(Some((store, index)));
-                    }
-                    squares += of_sums;
-                    trained.borrow_mut()[store].gradients.write(index, within.start, own);
+                    trained[store].gradients.write(index, within.start, own);
                     sums = rest;
                 }
             },
         );
-        let trained = trained.into_inner();
+        let trained = places.into_inner();
+        let (mut squares, mut bad) = (0.0, None);
+        for ParameterPart { store, index, within } in self.layout.of_rank(ranks.rank()) {
+            let gradients = &trained[store].gradients;
+            let device = trained[store].params.device();
+            let part = Part::of(device, gradients.get(index), within);
+            let of_part = device.wait(device.sums_of_squares(vec![part.get()]))[0];
+            if !of_part.is_finite() {
+                bad = bad.or(Some((store, index)));
+            }
+            squares += of_part;
+        }
         let grad_norm = ranks.sum_of(squares).sqrt();
         match ranks.gather(bad).into_iter().flatten().min() {
             Some((store, index)) => {
@@ -309,46 +345,92 @@ impl<D: Device> Optimizer<D> {
 
     /// The update where each rank makes that of its range, and gives it to the others.
     fn update_together(&mut self, trained: &mut [Trained<'_, D>], steps: &[AdamW], ranks: &Ranks) {
-        let (layout, rank) = (&self.layout, ranks.rank());
-        let range = layout.bounds[rank]..layout.bounds[rank + 1];
-        let mut own: Vec<f32> = Vec::with_capacity(range.len());
-        for ParameterPart { store, index, within } in layout.parts(range.clone()) {
-            let Trained { params, gradients, .. } = &trained[store];
-            let device = params.device();
+        let own: Vec<ParameterPart> = self.layout.of_rank(ranks.rank()).collect();
+        // New values of weights of which the store has rounded copies alone.
+        let mut unrounded: BTreeMap<(usize, usize), D::Buffer> = BTreeMap::new();
+        for ParameterPart { store, index, within } in own.iter().cloned() {
+            let Trained { params, gradients, .. } = &mut trained[store];
+            let device = params.device().clone();
+            let gradient = Part::of(&device, gradients.get(index), within.clone());
             let moments = self.moments[store][index].as_mut().expect("a trained parameter");
             let Moments { first, second, master, .. } = moments;
-            let gradient = device.upload(&gradients.values(index, within.clone()));
-            let mut of_store = None;
-            let values = match master {
-                Some(master) => master,
-                None => of_store.insert(device.upload(&params.values(index)[within.clone()])),
-            };
             let step = decayed(steps[store], params[index].shape.len());
-            device.adamw(step, values, &gradient, first, second);
-            own.extend(part_of(device, values, 0..within.len()));
+            let mut update =
+                |values: &mut D::Buffer| device.adamw(step, values, gradient.get(), first, second);
+            match master {
+                Some(master) => update(master),
+                None if params.is_rounded(index) => {
+                    let mut values = device.upload(&params.values(index)[within]);
+                    update(&mut values);
+                    unrounded.insert((store, index), values);
+                }
+                None if within.len() == params[index].len() => params.change(index, update),
+                None => params.change(index, |all| {
+                    let mut values = device.upload(&device.read(all)[within.clone()]);
+                    update(&mut values);
+                    device.write(all, within.start, &device.read(&values));
+                }),
+            }
         }
-        let is_shared = |part: &ParameterPart| {
-            self.moments[part.store][part.index].as_ref().is_some_and(|own| own.master.is_some())
+        // Where this process's new values are, if not in their store.
+        let held = |part: &ParameterPart| -> Option<&D::Buffer> {
+            let master = self.moments[part.store][part.index].as_ref()?.master.as_ref();
+            master.or_else(|| unrounded.get(&(part.store, part.index)))
         };
         let mut arriving = Arriving::default();
-        let mut put = |start: usize, mut values: &[f32]| {
-            for part in layout.parts(start..start + values.len()) {
-                let (own, rest) = values.split_at(part.within.len());
-                let (params, index) = (&mut *trained[part.store].params, part.index);
-                if let Some(all) = arriving.take(&part, params[index].len(), own) {
-                    // Rounded to the nearest, as copies of masters are.
-                    if is_shared(&part) {
-                        params.set_values(index, &all);
-                    } else {
-                        set_rounded(params, part.store, index, all, steps[part.store].step);
-                    }
+        let mut put = |one: &mut Trained<'_, D>, part: &ParameterPart, values: &[f32]| {
+            let (params, index) = (&mut *one.params, part.index);
+            let moments = self.moments[part.store][index].as_ref();
+            let is_shared = moments.is_some_and(|own| own.master.is_some());
+            if !is_shared && !params.is_rounded(index) {
+                let device = params.device().clone();
+                params.change(index, |all| device.write(all, part.within.start, values));
+            } else if let Some(all) = arriving.take(part, params[index].len(), values) {
+                // Rounded to the nearest, as copies of masters are.
+                if is_shared {
+                    params.set_values(index, &all);
+                } else {
+                    set_rounded(params, part.store, index, all, steps[part.store].step);
                 }
-                values = rest;
             }
         };
-        put(range.start, &own);
-        let of_own = |at: Range<usize>| own[at.start - range.start..at.end - range.start].to_vec();
-        ranks.spread(&layout.bounds, of_own, &mut put);
+        for part in &own {
+            if let Some(buffer) = held(part) {
+                let one = &mut trained[part.store];
+                let values = part_of(one.params.device(), buffer, 0..part.within.len());
+                put(one, part, &values);
+            }
+        }
+        let places = RefCell::new(trained);
+        ranks.spread(
+            &self.layout.bounds,
+            |range, mut values| {
+                let trained = places.borrow();
+                for part in self.layout.parts(range) {
+                    let (given, rest) = values.split_at_mut(part.within.len());
+                    let params = &trained[part.store].params;
+                    let (buffer, start) = match held(&part) {
+                        Some(buffer) => (buffer, self.start_of_own(&part)),
+                        None => (&params[part.index].values, 0),
+                    };
+                    params.device().download(buffer, part.within.start - start, given);
+                    values = rest;
+                }
+            },
+            |start, mut values| {
+                let mut trained = places.borrow_mut();
+                for part in self.layout.parts(start..start + values.len()) {
+                    let (taken, rest) = values.split_at(part.within.len());
+                    put(&mut trained[part.store], &part, taken);
+                    values = rest;
+                }
+            },
+        );
+    }
+
+    /// Where this process's elements of a parameter begin.
+    fn start_of_own(&self, part: &ParameterPart) -> usize {
+        self.moments[part.store][part.index].as_ref().map_or(0, |moments| moments.part.start)
     }
 
     /// The moments of the trained parameters: their names, shapes, and which they are.
@@ -391,7 +473,7 @@ impl<D: Device> Optimizer<D> {
         let from = own.part.start;
         ranks.spread(
             &bounds,
-            |range| part[range.start - from..range.end - from].to_vec(),
+            |range, given| given.copy_from_slice(&part[range.start - from..range.end - from]),
             |start, others| all[start..start + others.len()].copy_from_slice(others),
         );
         all

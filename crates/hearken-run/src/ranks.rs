@@ -12,14 +12,15 @@ mod communicator;
 mod shares;
 mod threads;
 
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hearken_objective::Mean;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use communicator::Communicator;
+pub use communicator::{Communicator, Parcel};
 pub use shares::Shares;
 pub use threads::together;
 
@@ -45,18 +46,20 @@ struct Connected {
     communicator: Box<dyn Communicator>,
     /// Bytes that this process gave to others.
     sent: AtomicU64,
+    /// What numbers travel in, kept from call to call: memory that is new costs more than the numbers do.
+    parcel: Mutex<Parcel>,
 }
 
 /// Numbers that a process sends at once, so that what waits to be sent or added takes little memory.
-pub const PORTION: usize = 1 << 22;
+pub const PORTION: usize = 1 << 21;
 
 /// What of each process's numbers, which begin at these bounds, goes at once: a range of each, portion after portion.
-fn portions(bounds: &[usize]) -> impl Iterator<Item = Vec<std::ops::Range<usize>>> {
+fn portions(bounds: &[usize]) -> impl Iterator<Item = Vec<Range<usize>>> {
     let parts = || bounds.windows(2).map(|pair| pair[0]..pair[1]);
     let longest = parts().map(|part| part.len()).max().unwrap_or(0);
     let at_once = (PORTION / (bounds.len() - 1).max(1)).max(1);
     (0..longest).step_by(at_once).map(move |start| {
-        let portion = |part: std::ops::Range<usize>| {
+        let portion = |part: Range<usize>| {
             (part.start + start).min(part.end)..(part.start + start + at_once).min(part.end)
         };
         parts().map(portion).collect()
@@ -67,7 +70,8 @@ impl Ranks {
     /// Those that `communicator` connects.
     pub fn new(communicator: impl Communicator + 'static) -> Self {
         let communicator = Box::new(communicator);
-        Self(Some(Arc::new(Connected { communicator, sent: AtomicU64::new(0) })))
+        let (sent, parcel) = (AtomicU64::new(0), Mutex::default());
+        Self(Some(Arc::new(Connected { communicator, sent, parcel })))
     }
 
     /// The number of this process, from 0.
@@ -94,7 +98,7 @@ impl Ranks {
     pub fn gather<T: Serialize + DeserializeOwned>(&self, own: T) -> Vec<T> {
         let Some(all) = &self.0 else { return vec![own] };
         let own = postcard::to_stdvec(&own).expect("plain values become bytes");
-        all.count(own.len() * (all.communicator.size() - 1));
+        all.count_bytes(own.len() * (all.communicator.size() - 1));
         let found = all.communicator.gather(own);
         let value =
             |bytes: &Vec<u8>| postcard::from_bytes(bytes).expect("the same program wrote them");
@@ -162,21 +166,34 @@ impl Ranks {
     pub fn sum(
         &self,
         bounds: &[usize],
-        mut own: impl FnMut(std::ops::Range<usize>) -> Vec<f32>,
+        mut own: impl FnMut(Range<usize>, &mut [f32]),
         mut add: impl FnMut(usize, &[f32]),
     ) {
         let Some(all) = &self.0 else { return };
         let rank = self.rank();
+        let mut sums = Vec::new();
         for portion in portions(bounds) {
-            let pieces: Vec<Vec<f32>> = portion.iter().cloned().map(&mut own).collect();
-            let others = pieces.iter().enumerate().filter(|(of, _)| *of != rank);
-            all.count(others.map(|(_, piece)| 4 * piece.len()).sum());
-            let mut found = all.communicator.exchange(pieces, portion[rank].len()).into_iter();
-            let mut sum = found.next().expect("there is one process at least");
-            for piece in found {
-                sum.iter_mut().zip(piece).for_each(|(sum, one)| *sum += one);
+            sums.resize(portion[rank].len(), 0.0);
+            // What stays here goes nowhere.
+            let elsewhere = |(of, len): (usize, usize)| if of == rank { 0 } else { len };
+            let of_others = portion.iter().map(Range::len).enumerate().map(elsewhere);
+            let to_this = portion.iter().map(|_| sums.len()).enumerate().map(elsewhere);
+            let mut parcel = all.parcel(of_others, to_this);
+            let mut given = parcel.given.as_mut_slice();
+            for (of, range) in portion.iter().enumerate() {
+                if of == rank {
+                    own(range.clone(), &mut sums);
+                    continue;
+                }
+                let (piece, rest) = given.split_at_mut(range.len());
+                own(range.clone(), piece);
+                given = rest;
             }
-            add(portion[rank].start, &sum);
+            all.count(parcel.given.len());
+            let parcel = all.communicator.exchange(parcel);
+            add_in_order(&mut sums, rank, &parcel);
+            add(portion[rank].start, &sums);
+            all.keep(parcel);
         }
     }
 
@@ -185,27 +202,75 @@ impl Ranks {
     pub fn spread(
         &self,
         bounds: &[usize],
-        mut own: impl FnMut(std::ops::Range<usize>) -> Vec<f32>,
+        mut own: impl FnMut(Range<usize>, &mut [f32]),
         mut put: impl FnMut(usize, &[f32]),
     ) {
         let Some(all) = &self.0 else { return };
         let (rank, size) = (self.rank(), self.size());
         for portion in portions(bounds) {
-            let lens: Vec<usize> = portion.iter().map(std::ops::Range::len).collect();
-            let piece = own(portion[rank].clone());
-            all.count(4 * piece.len() * (size - 1));
-            for (of, piece) in all.communicator.collect(piece, &lens).iter().enumerate() {
+            let given = std::iter::once(portion[rank].len());
+            let mut parcel = all.parcel(given, portion.iter().map(Range::len));
+            own(portion[rank].clone(), &mut parcel.given);
+            all.count(parcel.given.len() * (size - 1));
+            let parcel = all.communicator.collect(parcel);
+            for (of, piece) in parcel.pieces().enumerate() {
                 if of != rank && !piece.is_empty() {
                     put(portion[of].start, piece);
                 }
             }
+            all.keep(parcel);
         }
     }
 }
 
+/// Adds to a process's numbers those that the others gave, as if all had been added in the order of the processes.
+fn add_in_order(own: &mut [f32], rank: usize, parcel: &Parcel) {
+    let add = |sum: &mut [f32], piece: &[f32]| {
+        sum.iter_mut().zip(piece).for_each(|(sum, one)| *sum += one);
+    };
+    let mut pieces = parcel.pieces();
+    if let Some(first) = pieces.by_ref().take(rank).next() {
+        // Two numbers may be added in either order, three not.
+        let mut before = first.to_vec();
+        pieces.by_ref().take(rank - 1).for_each(|piece| add(&mut before, piece));
+        add(own, &before);
+    }
+    pieces.skip(1).for_each(|piece| add(own, piece));
+}
+
 impl Connected {
-    fn count(&self, bytes: usize) {
+    /// Counts numbers that go to others.
+    fn count(&self, numbers: usize) {
+        self.count_bytes(4 * numbers);
+    }
+
+    fn count_bytes(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Room for numbers of such lengths.
+    fn parcel(
+        &self,
+        given: impl Iterator<Item = usize>,
+        taken: impl Iterator<Item = usize>,
+    ) -> Parcel {
+        let mut parcel = std::mem::take(&mut *self.kept());
+        parcel.given_lens.clear();
+        parcel.given_lens.extend(given);
+        parcel.taken_lens.clear();
+        parcel.taken_lens.extend(taken);
+        parcel.given.resize(parcel.given_lens.iter().sum(), 0.0);
+        parcel.taken.resize(parcel.taken_lens.iter().sum(), 0.0);
+        parcel
+    }
+
+    /// Keeps the memory of what has been read.
+    fn keep(&self, parcel: Parcel) {
+        *self.kept() = parcel;
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Parcel> {
+        self.parcel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -253,7 +318,7 @@ mod tests {
             let mut sums = vec![f32::NAN; 11];
             ranks.sum(
                 &bounds,
-                |at| own[at].to_vec(),
+                |at, to| to.copy_from_slice(&own[at]),
                 |at, sum| {
                     sums[at..at + sum.len()].copy_from_slice(sum);
                 },
@@ -261,7 +326,7 @@ mod tests {
             let before = sums.clone();
             ranks.spread(
                 &bounds,
-                |at| before[at].to_vec(),
+                |at, to| to.copy_from_slice(&before[at]),
                 |at, sum| {
                     sums[at..at + sum.len()].copy_from_slice(sum);
                 },

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::{Communicator, Ranks};
+use super::{Communicator, Parcel, Ranks};
 
 /// What one of them gives to the others.
 #[derive(Clone, Debug)]
@@ -92,27 +92,38 @@ impl Communicator for Seat {
         self.all(RankMessage::Bytes(own)).into_iter().map(of).collect()
     }
 
-    fn exchange(&self, pieces: Vec<Vec<f32>>, len: usize) -> Vec<Vec<f32>> {
+    fn exchange(&self, parcel: Parcel) -> Parcel {
+        let mut rest = parcel.given.as_slice();
+        let piece = |&len: &usize| {
+            let (piece, others) = rest.split_at(len);
+            rest = others;
+            piece.to_vec()
+        };
+        let pieces = parcel.given_lens.iter().map(piece).collect();
         let of = |message| match message {
             RankMessage::Pieces(mut pieces) => pieces.swap_remove(self.rank),
             other => unreachable!("all make the same calls, found {other:?}"),
         };
-        let found: Vec<Vec<f32>> =
-            self.all(RankMessage::Pieces(pieces)).into_iter().map(of).collect();
-        assert!(found.iter().all(|piece| piece.len() == len), "pieces of {len} numbers");
-        found
+        let found = self.all(RankMessage::Pieces(pieces)).into_iter().map(of);
+        filled(parcel, found.collect())
     }
 
-    fn collect(&self, own: Vec<f32>, lens: &[usize]) -> Vec<Vec<f32>> {
+    fn collect(&self, parcel: Parcel) -> Parcel {
         let of = |message| match message {
             RankMessage::Numbers(numbers) => numbers,
             other => unreachable!("all make the same calls, found {other:?}"),
         };
-        let found: Vec<Vec<f32>> =
-            self.all(RankMessage::Numbers(own)).into_iter().map(of).collect();
-        assert!(found.iter().map(Vec::len).eq(lens.iter().copied()), "numbers of {lens:?}");
-        found
+        let found = self.all(RankMessage::Numbers(parcel.given.clone())).into_iter().map(of);
+        filled(parcel, found.collect())
     }
+}
+
+/// A parcel with what came.
+fn filled(mut parcel: Parcel, found: Vec<Vec<f32>>) -> Parcel {
+    let lens = &parcel.taken_lens;
+    assert!(found.iter().map(Vec::len).eq(lens.iter().copied()), "numbers of {lens:?}");
+    parcel.taken.copy_from_slice(&found.concat());
+    parcel
 }
 
 impl Drop for Seat {

@@ -109,7 +109,8 @@ impl LengthHead {
         let weights: Vec<f64> = run.model.values(index).into_iter().map(f64::from).collect();
         let (loss, of_quality, of_length) = orthogonality(&weights[..width], &weights[width..]);
         if run.ranks.is_first() {
-            let mut grads = run.gradients.values(index, 0..2 * width);
+            let mut grads = vec![0.0; 2 * width];
+            run.gradients.read(index, 0, &mut grads);
             let added = of_quality.iter().chain(&of_length);
             for (grad, more) in grads.iter_mut().zip(added) {
                 *grad += (self.orthogonal * more) as f32;
