@@ -33,7 +33,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use self::network::network;
 use self::patient::Patient;
@@ -46,6 +46,11 @@ const HEAD: Duration = Duration::from_secs(20);
 const UNREAD: Duration = Duration::from_secs(30);
 /// Bytes of the head of a request, and bytes of an answer that wait for a slow connection.
 const BUFFER_BYTES: usize = 64 << 10;
+/// Connections that have been taken and of which nobody knows yet whether a request has come with them. More are not
+/// taken meanwhile: of a burst, the first would make room for the last though their requests lie there unread.
+const UNSEEN: usize = 64;
+/// How long a connection counts as one of them at most.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long the service waits before it looks again when the system gives it no connection.
 const REFUSED: Duration = Duration::from_millis(50);
 /// Files that the store, temporary files and models may need beside the connections.
@@ -72,34 +77,39 @@ pub async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let roll = Arc::new(Roll::new(connections_max(), reception.per_address));
+    let unseen = Arc::new(Semaphore::new(UNSEEN));
     let behind_proxy = reception.behind_proxy;
     loop {
         let accepted = tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => break,
-            accepted = accept(&listener, &roll) => accepted,
+            accepted = accept(&listener, &roll, &unseen) => accepted,
         };
-        let Some((stream, peer)) = accepted else { continue };
+        let Some(arrival) = accepted else { continue };
+        let ip = arrival.peer.ip();
         // What a proxy on this machine passes on comes from many people.
-        let from = (!(behind_proxy && peer.ip().is_loopback())).then(|| network(peer.ip()));
+        let from = (!(behind_proxy && ip.is_loopback())).then(|| network(ip));
         let Some(entry) = roll.enter(from) else { continue };
-        tokio::spawn(converse(
-            stream,
-            peer,
-            router.clone(),
-            reception.late,
-            entry,
-            stopping.clone(),
-        ));
+        tokio::spawn(converse(arrival, router.clone(), reception.late, entry, stopping.clone()));
     }
     drop(listener);
     roll.emptied().await;
 }
 
+/// A connection that has been taken.
+struct Arrival {
+    stream: TcpStream,
+    peer: SocketAddr,
+    /// Until somebody has looked whether a request has come with it.
+    unseen: Option<OwnedSemaphorePermit>,
+}
+
 /// The next connection, when there is room for one.
-async fn accept(listener: &TcpListener, roll: &Roll) -> Option<(TcpStream, SocketAddr)> {
+async fn accept(listener: &TcpListener, roll: &Roll, unseen: &Arc<Semaphore>) -> Option<Arrival> {
     roll.room().await;
+    // Nobody closes the semaphore.
+    let unseen = Arc::clone(unseen).acquire_owned().await.ok();
     match listener.accept().await {
-        Ok(accepted) => Some(accepted),
+        Ok((stream, peer)) => Some(Arrival { stream, peer, unseen }),
         Err(error) => {
             tracing::warn!("a connection could not be taken: {error}");
             roll.make_room();
@@ -111,8 +121,7 @@ async fn accept(listener: &TcpListener, roll: &Roll) -> Option<(TcpStream, Socke
 
 /// Answers the requests of one connection.
 async fn converse(
-    stream: TcpStream,
-    peer: SocketAddr,
+    Arrival { stream, peer, unseen }: Arrival,
     router: Router,
     too_late: fn() -> Response,
     entry: RollEntry,
@@ -120,6 +129,9 @@ async fn converse(
 ) {
     // Answers are small and somebody waits for them.
     let _ = stream.set_nodelay(true);
+    // Bytes or not, the time is what counts.
+    let _ = tokio::time::timeout(LOOK, stream.readable()).await;
+    drop(unseen);
     let entry = Arc::new(entry);
     let service = {
         let entry = Arc::clone(&entry);
@@ -136,6 +148,8 @@ async fn converse(
     let mut ends = false;
     loop {
         tokio::select! {
+            // A request that lies there is begun before the connection is asked to go.
+            biased;
             // That a connection breaks off is the business of the one who opened it.
             _ = connection.as_mut() => break,
             () = entry.sent_away() => break,
@@ -178,4 +192,42 @@ fn connections_max() -> usize {
     let files = files.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     let files: usize = files.unwrap_or(1024);
     files.saturating_sub(OTHER_FILES).max(files / 2).clamp(1, CONNECTIONS_MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::io::{Read as _, Write as _};
+
+    /// One thread takes all connections of a burst before it reads from any: of those that have sent a request, none
+    /// makes room unread, however many come after it.
+    #[test]
+    fn a_burst_above_the_limit_is_answered() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = |_| {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            stream
+        };
+        let streams: Vec<_> = (0..120).map(connect).collect();
+        let (tell, told) = watch::channel(false);
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let reception = Reception { per_address: 40, behind_proxy: false, late: Response::default };
+        let serving = std::thread::spawn(move || {
+            runtime.block_on(serve(listener, router, reception, told));
+        });
+        let answered = |mut stream: &std::net::TcpStream| {
+            let mut start = [0; 12];
+            stream.read_exact(&mut start).is_ok_and(|()| &start == b"HTTP/1.1 200")
+        };
+        assert_eq!(streams.iter().filter(|stream| answered(stream)).count(), 120);
+        drop(streams);
+        tell.send(true).unwrap();
+        serving.join().unwrap();
+    }
 }
