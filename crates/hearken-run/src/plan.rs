@@ -81,7 +81,7 @@ pub struct MemoryPlan {
     pub copies: u64,
     /// Gradients of the trained parameters.
     pub gradients: u64,
-    /// Moments of the optimizer.
+    /// Moments of the optimizer, those of this process.
     pub optimizer: u64,
     /// Activations of the largest microbatch.
     pub activations: u64,
@@ -121,6 +121,12 @@ impl MemoryPlan {
             copies: self.copies + masters.min(model.copy_bytes as u64),
             ..self
         }
+    }
+
+    /// The plan of each of so many processes, which share the optimizer's moments.
+    #[must_use]
+    pub fn shared_by(self, processes: usize) -> Self {
+        Self { optimizer: self.optimizer.div_ceil(processes as u64), ..self }
     }
 
     /// The plan of two models that are trained together: their microbatches follow one another.

@@ -50,14 +50,21 @@ struct Connected {
     parcel: Mutex<Parcel>,
 }
 
-/// Numbers that a process sends at once, so that what waits to be sent or added takes little memory.
-pub const PORTION: usize = 1 << 21;
+/// Numbers that travel at once where there are few processes, so that what waits to be sent or added takes little memory.
+const PORTION: usize = 1 << 22;
+/// Numbers that one process gives another at once at least: a message costs time of its own, whatever its length.
+const PIECE_MIN: usize = 1 << 17;
+
+/// Numbers that one of so many processes gives another at once.
+pub fn piece_len(processes: usize) -> usize {
+    (PORTION / processes.max(1)).max(PIECE_MIN)
+}
 
 /// What of each process's numbers, which begin at these bounds, goes at once: a range of each, portion after portion.
 fn portions(bounds: &[usize]) -> impl Iterator<Item = Vec<Range<usize>>> {
     let parts = || bounds.windows(2).map(|pair| pair[0]..pair[1]);
     let longest = parts().map(|part| part.len()).max().unwrap_or(0);
-    let at_once = (PORTION / (bounds.len() - 1).max(1)).max(1);
+    let at_once = piece_len(bounds.len() - 1);
     (0..longest).step_by(at_once).map(move |start| {
         let portion = |part: Range<usize>| {
             (part.start + start).min(part.end)..(part.start + start + at_once).min(part.end)

@@ -330,11 +330,10 @@ impl<D: Device, T: RecordTrainer<D>> RecordTraining<D, T> {
         if let Some(model) = self.trainer.reader() {
             memory = memory.beside(&model.footprint());
         }
-        memory.with_rows(&footprint, rows_max, source.recompute.into()).with_logits(
-            &footprint,
-            rows_max,
-            train.logits_bytes,
-        )
+        memory
+            .with_rows(&footprint, rows_max, source.recompute.into())
+            .with_logits(&footprint, rows_max, train.logits_bytes)
+            .shared_by(self.run.ranks.size())
     }
 
     /// One optimizer step.

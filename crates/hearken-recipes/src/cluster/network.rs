@@ -24,9 +24,6 @@ pub enum Summation {
     Ring,
 }
 
-/// Numbers that travel at once, of all pieces together, as [`hearken_run::ranks`] has it.
-pub(super) const PORTION: usize = hearken_run::ranks::PORTION;
-
 /// A part of a sum that travels by itself: how many there are alike, and what bounds one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Transfer {
@@ -60,8 +57,9 @@ impl Network {
                     let bytes_s = near.max(far(piece * (ranks - local) as f64, local));
                     Transfer { count, bytes_s, messages_s: others as f64 * self.latency_s }
                 };
-                let (whole, rest) = (numbers / PORTION, numbers % PORTION);
-                let mut all = vec![transfer(PORTION as f64, whole)];
+                let portion = ranks * hearken_run::ranks::piece_len(ranks);
+                let (whole, rest) = (numbers / portion, numbers % portion);
+                let mut all = vec![transfer(portion as f64, whole)];
                 if 0 < rest {
                     all.push(transfer(rest as f64, 1));
                 }

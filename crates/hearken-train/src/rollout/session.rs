@@ -276,7 +276,7 @@ impl<D: Device, E: Stored> RolloutSession<D, E> {
             let sampled = policy.sampled_bytes(self.settings.rollout.dtype.int8());
             memory = memory.with_cache(cache + sampled as u64);
         }
-        Ok(memory)
+        Ok(memory.shared_by(self.run.ranks.size()))
     }
 
     /// How much the sampler takes at once.
