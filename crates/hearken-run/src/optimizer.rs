@@ -343,11 +343,15 @@ impl<D: Device> Optimizer<D> {
         });
     }
 
-    /// The update where each rank makes that of its range, and gives it to the others.
-    fn update_together(&mut self, trained: &mut [Trained<'_, D>], steps: &[AdamW], ranks: &Ranks) {
-        let own: Vec<ParameterPart> = self.layout.of_rank(ranks.rank()).collect();
-        // New values of weights of which the store has rounded copies alone.
-        let mut unrounded: BTreeMap<(usize, usize), D::Buffer> = BTreeMap::new();
+    /// The update of this process's elements, in place; gives new values of weights of which the store has rounded
+    /// copies alone.
+    fn update_own(
+        &mut self,
+        trained: &mut [Trained<'_, D>],
+        steps: &[AdamW],
+        own: &[ParameterPart],
+    ) -> BTreeMap<(usize, usize), D::Buffer> {
+        let mut unrounded = BTreeMap::new();
         for ParameterPart { store, index, within } in own.iter().cloned() {
             let Trained { params, gradients, .. } = &mut trained[store];
             let device = params.device().clone();
@@ -372,6 +376,13 @@ impl<D: Device> Optimizer<D> {
                 }),
             }
         }
+        unrounded
+    }
+
+    /// The update where each rank makes that of its range, and gives it to the others.
+    fn update_together(&mut self, trained: &mut [Trained<'_, D>], steps: &[AdamW], ranks: &Ranks) {
+        let own: Vec<ParameterPart> = self.layout.of_rank(ranks.rank()).collect();
+        let unrounded = self.update_own(trained, steps, &own);
         // Where this process's new values are, if not in their store.
         let held = |part: &ParameterPart| -> Option<&D::Buffer> {
             let master = self.moments[part.store][part.index].as_ref()?.master.as_ref();

@@ -104,8 +104,8 @@ impl Communicator for Seat {
             RankMessage::Pieces(mut pieces) => pieces.swap_remove(self.rank),
             other => unreachable!("all make the same calls, found {other:?}"),
         };
-        let found = self.all(RankMessage::Pieces(pieces)).into_iter().map(of);
-        filled(parcel, found.collect())
+        let found: Vec<_> = self.all(RankMessage::Pieces(pieces)).into_iter().map(of).collect();
+        filled(parcel, &found)
     }
 
     fn collect(&self, parcel: Parcel) -> Parcel {
@@ -113,13 +113,14 @@ impl Communicator for Seat {
             RankMessage::Numbers(numbers) => numbers,
             other => unreachable!("all make the same calls, found {other:?}"),
         };
-        let found = self.all(RankMessage::Numbers(parcel.given.clone())).into_iter().map(of);
-        filled(parcel, found.collect())
+        let given = RankMessage::Numbers(parcel.given.clone());
+        let found: Vec<_> = self.all(given).into_iter().map(of).collect();
+        filled(parcel, &found)
     }
 }
 
 /// A parcel with what came.
-fn filled(mut parcel: Parcel, found: Vec<Vec<f32>>) -> Parcel {
+fn filled(mut parcel: Parcel, found: &[Vec<f32>]) -> Parcel {
     let lens = &parcel.taken_lens;
     assert!(found.iter().map(Vec::len).eq(lens.iter().copied()), "numbers of {lens:?}");
     parcel.taken.copy_from_slice(&found.concat());
