@@ -20,6 +20,8 @@ pub enum KernelFamily {
     Avx512,
     /// AVX-512 with products of bfloat16.
     Avx512Bf16,
+    /// AVX-512 with products of bfloat16 in tiles.
+    Amx,
     /// NEON. Products in bfloat16 widen it in registers.
     Neon,
 }
@@ -29,8 +31,8 @@ static BEST: OnceLock<KernelFamily> = OnceLock::new();
 
 impl KernelFamily {
     /// All of them, the lowest first.
-    pub const ALL: [Self; 5] =
-        [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Neon];
+    pub const ALL: [Self; 6] =
+        [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx, Self::Neon];
 
     /// Its name, as users write it.
     pub fn name(self) -> &'static str {
@@ -39,6 +41,7 @@ impl KernelFamily {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512bf16",
+            Self::Amx => "amx",
             Self::Neon => "neon",
         }
     }
@@ -52,6 +55,17 @@ impl KernelFamily {
             Self::Avx512Bf16 => {
                 &["avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16"]
             }
+            Self::Amx => &[
+                "avx2",
+                "fma",
+                "avx512f",
+                "avx512bw",
+                "avx512dq",
+                "avx512vl",
+                "avx512bf16",
+                "amx-tile",
+                "amx-bf16",
+            ],
             Self::Neon => &["neon"],
         }
     }
@@ -86,6 +100,11 @@ impl KernelFamily {
     #[inline]
     pub fn current() -> Self {
         *CHOSEN.get_or_init(Self::best)
+    }
+
+    /// Whether its vectors have 512 bits.
+    pub(crate) fn has_vectors_of_512(self) -> bool {
+        matches!(self, Self::Avx512 | Self::Avx512Bf16 | Self::Amx)
     }
 
     /// Makes kernels run with this family for as long as the process lives.
@@ -138,7 +157,58 @@ fn has(feature: &str) -> bool {
         "avx512dq" => is_x86_feature_detected!("avx512dq"),
         "avx512vl" => is_x86_feature_detected!("avx512vl"),
         "avx512bf16" => is_x86_feature_detected!("avx512bf16"),
+        "amx-tile" | "amx-bf16" => tiles::are_available(),
         _ => false,
+    }
+}
+
+/// Tiles of the processor, which a process has to ask the system for: their contents are kept for each thread.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tiles {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    use std::sync::OnceLock;
+
+    /// Bits of EDX of leaf 7: products of bfloat16 in tiles, and tiles.
+    const TILES: u32 = 1 << 22 | 1 << 24;
+    /// `arch_prctl`, and what asks for a component of the processor's state; that of the contents of tiles.
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
+    const XFEATURE_XTILEDATA: i64 = 18;
+
+    static ARE_AVAILABLE: OnceLock<bool> = OnceLock::new();
+
+    /// Whether the processor has them and the system lets this process use them.
+    pub(super) fn are_available() -> bool {
+        *ARE_AVAILABLE.get_or_init(|| {
+            let has_leaf = 7 <= __cpuid(0).eax;
+            has_leaf && __cpuid_count(7, 0).edx & TILES == TILES && ask()
+        })
+    }
+
+    fn ask() -> bool {
+        let answer: i64;
+        // SAFETY: the call reads its three registers; the kernel changes two others. One that doesn't know the request
+        // answers with an error.
+        unsafe {
+            std::arch::asm!(
+                "syscall",
+                inlateout("rax") ARCH_PRCTL => answer,
+                in("rdi") ARCH_REQ_XCOMP_PERM,
+                in("rsi") XFEATURE_XTILEDATA,
+                out("rcx") _,
+                out("r11") _,
+                options(nostack)
+            );
+        }
+        answer == 0
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+mod tiles {
+    /// Other systems than Linux are not asked.
+    pub(super) fn are_available() -> bool {
+        false
     }
 }
 
@@ -207,7 +277,7 @@ mod tests {
         }
         let error = "sse9".parse::<KernelFamily>().unwrap_err().to_string();
         let expected =
-            "no kernels are called \"sse9\", but portable, avx2, avx512, avx512bf16, neon";
+            "no kernels are called \"sse9\", but portable, avx2, avx512, avx512bf16, amx, neon";
         assert_eq!(error, expected);
     }
 

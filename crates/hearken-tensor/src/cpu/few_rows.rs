@@ -12,7 +12,7 @@ use crate::kernels::KernelFamily;
 /// Whether a product of so many rows is faster here than by blocks: with few rows, where strips of a weight
 /// would be turned into rows for the sake of little work, and registers hold the sums of several outputs.
 pub(crate) fn are_faster(rows: usize) -> bool {
-    rows <= 16 && matches!(KernelFamily::current(), KernelFamily::Avx512 | KernelFamily::Avx512Bf16)
+    rows <= 16 && KernelFamily::current().has_vectors_of_512()
 }
 
 /// The most rows that share one pass over the weights.

@@ -320,7 +320,9 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     match KernelFamily::current() {
         // SAFETY: a family is chosen only where the processor has its features.
         #[cfg(target_arch = "x86_64")]
-        KernelFamily::Avx512 | KernelFamily::Avx512Bf16 => unsafe { run_avx512(kernel) },
+        KernelFamily::Avx512 | KernelFamily::Avx512Bf16 | KernelFamily::Amx => unsafe {
+            run_avx512(kernel)
+        },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         KernelFamily::Avx2 => unsafe { run_avx2(kernel) },

@@ -120,6 +120,9 @@ fn bf16_operations_per_s() -> Option<f64> {
 
 #[cfg(target_arch = "x86_64")]
 fn bf16_operations_per_s() -> Option<f64> {
+    if super::bf16::multiplies_tiles() {
+        return Some(fastest(super::bf16::tile_operations(), super::bf16::multiply_tiles));
+    }
     if !super::bf16::multiplies_pairs() {
         return None;
     }

@@ -14,6 +14,8 @@ mod pack;
 mod pack_avx512;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use std::sync::Arc;
 
@@ -24,10 +26,23 @@ use crate::device::Write;
 use crate::kernels::KernelFamily;
 
 pub(crate) use pack::Right;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use tiles::{multiply_tiles, operations as tile_operations};
 
-/// Whether the family in use multiplies pairs of bfloat16 in one instruction.
+/// Whether the family in use multiplies pairs of bfloat16 in one instruction, one vector by another.
 pub(crate) fn multiplies_pairs() -> bool {
     KernelFamily::current() == KernelFamily::Avx512Bf16
+}
+
+/// Whether it multiplies them in tiles.
+pub(crate) fn multiplies_tiles() -> bool {
+    KernelFamily::current() == KernelFamily::Amx
+}
+
+/// Whether it rounds two vectors to bfloat16 at once.
+#[cfg(target_arch = "x86_64")]
+fn rounds_pairs() -> bool {
+    multiplies_pairs() || multiplies_tiles()
 }
 
 /// A left factor: activations, or the gradients of outputs.
@@ -35,6 +50,9 @@ pub(crate) enum Left {
     /// In pairs of bfloat16.
     #[cfg(target_arch = "x86_64")]
     Paired(pack::PairedLeft),
+    /// In tiles of pairs.
+    #[cfg(target_arch = "x86_64")]
+    Tiled(tiles::TiledLeft),
     /// Rounded, in f32.
     Wide(blocked::Left<'static>),
 }
@@ -45,6 +63,10 @@ impl Left {
         #[cfg(target_arch = "x86_64")]
         if multiplies_pairs() {
             return Self::Paired(pack::PairedLeft::pack(pool, source));
+        }
+        #[cfg(target_arch = "x86_64")]
+        if multiplies_tiles() {
+            return Self::Tiled(tiles::TiledLeft::pack(pool, source));
         }
         Self::Wide(blocked::Left::pack_rounded(pool, source))
     }
@@ -58,6 +80,8 @@ pub(crate) fn products(left: &Left, parts: &[Bf16Product<'_>], write: Write) {
     match left {
         #[cfg(target_arch = "x86_64")]
         Left::Paired(left) => pairs::products(left, parts, write),
+        #[cfg(target_arch = "x86_64")]
+        Left::Tiled(left) => tiles::products(left, parts, write),
         Left::Wide(left) => blocked::products(left, parts, write),
     }
 }

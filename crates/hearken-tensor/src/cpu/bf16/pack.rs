@@ -84,7 +84,7 @@ impl<const W: usize> Panels<W> {
 const TASK: usize = 1 << 16;
 
 /// Runs `work` for all tasks, on this thread where there is but one.
-fn for_tasks(tasks: usize, work: impl Fn(usize) + Send + Sync) {
+pub(super) fn for_tasks(tasks: usize, work: impl Fn(usize) + Send + Sync) {
     if tasks <= 1 {
         (0..tasks).for_each(work);
     } else {
@@ -112,7 +112,7 @@ fn pack_outer<const W: usize>(input: Input<'_>, words: &mut [f32], panel_len: us
 /// Packs at most sixteen rows into the words `part..` of each pair of a panel.
 fn pack_rows<const W: usize>(input: Input<'_>, rows: Range<usize>, part: usize, words: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if super::multiplies_pairs() {
+    if super::rounds_pairs() {
         // SAFETY: the family in use has the features.
         unsafe { pack_avx512::pack_rows::<W>(input, rows, part, words) };
         return;
@@ -192,7 +192,7 @@ fn pack_inner<const W: usize>(input: Input<'_>, words: &mut [f32], panel_len: us
 /// as there are words for.
 fn pack_pairs<const W: usize>(input: Input<'_>, column: usize, pair: usize, words: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if super::multiplies_pairs() {
+    if super::rounds_pairs() {
         // SAFETY: the family in use has the features.
         unsafe { pack_avx512::pack_pairs::<W>(input, column, pair, words) };
         return;

@@ -104,3 +104,37 @@ fn pack_pair(input: Input<'_>, row: usize, column: usize, mask: u16) -> __m512i 
         _mm512_or_si512(even, _mm512_slli_epi32::<16>(odd))
     }
 }
+
+/// Rounds at most 32 neighbors to 16 words, padded with 0.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) fn round_row(values: &[f32], words: &mut [f32]) {
+    let (low, high) = (first_lanes(values.len()), first_lanes(values.len().saturating_sub(16)));
+    assert_eq!(words.len(), 16, "a row of a tile");
+    // Addresses beyond the row's end are harmless: nothing is read from them.
+    for line in [AHEAD, AHEAD + 16] {
+        _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(line).cast());
+    }
+    // SAFETY: the masks leave out what lies beyond the values; both types are 64 bytes.
+    unsafe {
+        let low = _mm512_maskz_loadu_ps(low, values.as_ptr());
+        let high = _mm512_maskz_loadu_ps(high, values.as_ptr().wrapping_add(16));
+        let rounded = std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low));
+        _mm512_mask_storeu_ps(words.as_mut_ptr(), u16::MAX, rounded);
+    }
+}
+
+/// The words of at most sixteen columns, of sixteen pairs of rows; what is missing is 0.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) fn pack_columns(input: Input<'_>, row: usize, column: usize) -> [Avx512; 16] {
+    let mask = first_lanes(input.rows.width.saturating_sub(column));
+    let mut block = [Avx512(_mm512_setzero_ps()); 16];
+    for (pair, words) in block.iter_mut().enumerate() {
+        let row = row + 2 * pair;
+        if row < input.rows.rows {
+            let pair = pack_pair(input, row, column, mask);
+            // SAFETY: both types are 64 bytes.
+            *words = Avx512(unsafe { std::mem::transmute::<__m512i, __m512>(pair) });
+        }
+    }
+    block
+}

@@ -32,7 +32,7 @@ fn height_max() -> usize {
     match KernelFamily::current() {
         KernelFamily::Portable => 3,
         KernelFamily::Avx2 | KernelFamily::Neon => 6,
-        KernelFamily::Avx512 | KernelFamily::Avx512Bf16 => 12,
+        KernelFamily::Avx512 | KernelFamily::Avx512Bf16 | KernelFamily::Amx => 12,
     }
 }
 
