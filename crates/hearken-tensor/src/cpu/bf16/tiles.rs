@@ -263,8 +263,7 @@ impl TilesTask<'_> {
         shaped: &mut usize,
     ) {
         let out = &self.part.out;
-        let (rows, width) =
-            ((out.rows.rows - row).min(ROWS), (out.rows.width - column).min(RIGHT));
+        let (rows, width) = ((out.rows.rows - row).min(ROWS), (out.rows.width - column).min(RIGHT));
         let adds = !is_first || self.write == Write::Add;
         let bias = self.part.bias.filter(|_| is_first).map(|bias| &bias[column..column + width]);
         let pointer = out.pointer().wrapping_add(row * out.rows.stride + column);
@@ -285,7 +284,11 @@ impl TilesTask<'_> {
                     own.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
                 }
             }
-            Sums { pointer: own.0.as_mut_ptr(), stride: 4 * RIGHT, from_zero: !adds && bias.is_none() }
+            Sums {
+                pointer: own.0.as_mut_ptr(),
+                stride: 4 * RIGHT,
+                from_zero: !adds && bias.is_none(),
+            }
         };
         let tile_rows = rows.min(SIDE);
         // SAFETY: the family in use has the instructions; tiles are within the packed factors, sums within the outputs or in
@@ -397,7 +400,13 @@ unsafe fn two(factors: Factors, sums: Sums) {
     // SAFETY: the caller's promise. No code but this touches tiles.
     unsafe {
         if from_zero {
-            asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack));
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                options(nostack)
+            );
         } else {
             asm!(
                 "tileloadd tmm0, [{p} + {s}]",
