@@ -56,7 +56,7 @@ pub(super) fn dispatch<K: DotsKernel>(kernel: K) {
     match KernelFamily::current() {
         #[cfg(target_arch = "x86_64")]
         KernelFamily::Avx512 | KernelFamily::Avx512Bf16 | KernelFamily::Amx => {
-            dots_x86::run_avx512(kernel)
+            dots_x86::run_avx512(kernel);
         }
         #[cfg(target_arch = "x86_64")]
         KernelFamily::Avx2 => dots_x86::run_avx2(kernel),
