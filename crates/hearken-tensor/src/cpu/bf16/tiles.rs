@@ -150,7 +150,7 @@ impl Shapes {
 
 /// Where 32 rows of 32 sums come from and go to.
 #[derive(Clone, Copy)]
-struct Sums {
+struct TileSums {
     pointer: *mut f32,
     /// Bytes from one row to the next.
     stride: usize,
@@ -270,7 +270,7 @@ impl TilesTask<'_> {
         let mut own = Padded([0.0; ROWS * RIGHT]);
         let is_whole = rows == ROWS && width == RIGHT && bias.is_none();
         let sums = if is_whole {
-            Sums { pointer, stride: 4 * out.rows.stride, from_zero: !adds }
+            TileSums { pointer, stride: 4 * out.rows.stride, from_zero: !adds }
         } else {
             for (i, own) in own.0.chunks_exact_mut(RIGHT).enumerate().take(rows) {
                 if adds {
@@ -284,7 +284,7 @@ impl TilesTask<'_> {
                     own.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
                 }
             }
-            Sums {
+            TileSums {
                 pointer: own.0.as_mut_ptr(),
                 stride: 4 * RIGHT,
                 from_zero: !adds && bias.is_none(),
@@ -357,8 +357,8 @@ struct Padded<const N: usize>([f32; N]);
 ///
 /// # Safety
 /// The processor has tiles, which have shapes; factors and sums are as large as those say.
-unsafe fn one(factors: Factors, sums: Sums) {
-    let Sums { pointer, stride, from_zero } = sums;
+unsafe fn one(factors: Factors, sums: TileSums) {
+    let TileSums { pointer, stride, from_zero } = sums;
     // SAFETY: the caller's promise. No code but this touches tiles.
     unsafe {
         if from_zero {
@@ -394,8 +394,8 @@ unsafe fn one(factors: Factors, sums: Sums) {
 ///
 /// # Safety
 /// As for [`one`], with tiles of 16 rows.
-unsafe fn two(factors: Factors, sums: Sums) {
-    let Sums { pointer, stride, from_zero } = sums;
+unsafe fn two(factors: Factors, sums: TileSums) {
+    let TileSums { pointer, stride, from_zero } = sums;
     let below = pointer.wrapping_byte_add(SIDE * stride);
     // SAFETY: the caller's promise. No code but this touches tiles.
     unsafe {
