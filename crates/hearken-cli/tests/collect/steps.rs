@@ -55,7 +55,8 @@ fn solutions_labelled_step_by_step_train_a_process_reward_model() {
     };
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("items.jsonl"), items()).unwrap();
-    let setup = ["--items", "items.jsonl", "--set", "order=convincing", "stop_at_first_error=true"];
+    let set = ["--set", "order=convincing", "order_random_share=0", "stop_at_first_error=true"];
+    let setup = [&["--items", "items.jsonl"], &set[..]].concat();
     let running = Running::start(folder.path(), &setup);
     let browser = Browser::start(&program);
     let page = browser.page();
