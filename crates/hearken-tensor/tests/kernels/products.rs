@@ -163,6 +163,38 @@ fn the_gradient_of_what_no_row_touches_is_exactly_zero() {
     }
 }
 
+/// Panels and tiles are padded, and what lies behind one is another's: 0 times infinity is no number.
+#[test]
+fn an_infinite_weight_stays_in_its_own_output() {
+    let cpu = crate::families::cpu();
+    for (inputs, outputs, precision) in [40, 33, 96, 7].into_iter().flat_map(|inputs| {
+        [Precision::F32, Precision::Bf16].map(|precision| (inputs, 100, precision))
+    }) {
+        let shape =
+            WeightShape { inputs, outputs, layout: WeightLayout::OutputsByInputs, precision };
+        let infinite = [33, 64, 99];
+        let mut values = random(21, inputs * outputs);
+        for output in infinite {
+            values[output * inputs..(output + 1) * inputs].fill(f32::INFINITY);
+        }
+        let values = cpu.upload(&values);
+        for rows in [1, 5, 17, 70] {
+            let x = cpu.upload(&vec![1.0; rows * inputs]);
+            let mut y = cpu.upload(&vec![f32::NAN; rows * outputs]);
+            let weight = Weight { values: &values, prepared: &Prepared::default(), shape };
+            let to = ViewMut::new(&mut y, Rows::dense(rows, outputs));
+            let x = View::new(&x, Rows::dense(rows, inputs));
+            cpu.linear(x, weight, None, to, Write::Overwrite);
+            for row in all(&cpu, &y).chunks(outputs) {
+                let found: Vec<usize> =
+                    (0..outputs).filter(|&output| !row[output].is_finite()).collect();
+                assert_eq!(found, infinite, "{rows} rows of {inputs} in {precision:?}");
+                assert!(infinite.iter().all(|&output| row[output] == f32::INFINITY));
+            }
+        }
+    }
+}
+
 /// What makes log-probabilities of the sampler and of the trainer equal. On processors with AVX-512,
 /// products of few rows in f32 have an order of sums of their own.
 #[test]
