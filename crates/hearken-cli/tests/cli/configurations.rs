@@ -53,7 +53,11 @@ fn the_configuration_of_judges_is_complete_and_refuses_what_it_does_not_know() {
     assert!(with(&[]).contains("`judge`, expected at least one [[judge]]"), "{}", with(&[]));
     for (set, expected) in [
         ("ask.votse=3", "`ask.votse`; the nearest known key is `ask.votes`"),
-        ("ask.task=rank", "`ask.task`: found the text \"rank\", expected \"compare\" or \"rate\""),
+        (
+            "ask.task=order",
+            "`ask.task`: found the text \"order\", expected one of \"compare\", \"rate\", \"rank\"",
+        ),
+        ("ask.task=rank", "`judge[0].kind`"),
         ("ask.task=rate", "`judge[0].kind`"),
         ("template.question={a} or b", "`template.question`: found no `{b}`"),
         ("template.choices=[\"A\", \"a\"]", "`template.choices`"),
