@@ -9,6 +9,7 @@ mod precision;
 mod ranks;
 mod rlaif;
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,11 +32,8 @@ pub(crate) fn quickstart(root: &Path) -> Result<()> {
     let program = build(root)?;
     let mut runs = Vec::new();
     for seed in SEEDS {
-        let dir = format!("runs/results/quickstart-{seed}");
-        let seed_key = format!("run.seed={seed}");
-        let dir_key = format!("run.dir={dir}");
-        let arguments = ["rlhf", "configs/quickstart.toml", "--set", &seed_key, "--set", &dir_key];
-        run(root, &program, &arguments)?;
+        let dir = world(seed);
+        run_quickstart(root, &program, &dir, seed)?;
         let outcome = read_json(&root.join(&dir).join("outcome.json"))?;
         runs.push(json!({"seed": seed, "outcome": outcome}));
     }
@@ -268,6 +266,17 @@ pub(crate) fn about(root: &Path, command: &str) -> Result<Value> {
         "processor": model.map(|(_, name)| name),
         "threads": std::thread::available_parallelism()?.get(),
     }))
+}
+
+/// Where the quickstart with a seed is, for whatever begins there.
+fn world(seed: impl Display) -> String {
+    format!("runs/results/quickstart-{seed}")
+}
+
+/// Runs the quickstart with a seed in `dir`, unless it has finished there.
+fn run_quickstart(root: &Path, program: &Path, dir: &str, seed: impl Display) -> Result<()> {
+    let (seed_key, dir_key) = (format!("run.seed={seed}"), format!("run.dir={dir}"));
+    run(root, program, &["rlhf", "configs/quickstart.toml", "--set", &seed_key, "--set", &dir_key])
 }
 
 fn output(root: &Path, program: &str, arguments: &[&str]) -> Result<String> {

@@ -155,6 +155,7 @@ fn collect<T: Equivalence + Default>(
     let total = all.len();
     count(total);
     let nothing = [T::default()];
+    // A vector without room lies nowhere, which may be the number that stands for "in place".
     all.reserve(1);
     let places = places(&lens);
     let mut parts = PartitionMut::new(&mut all[..total], lens, places);
@@ -170,6 +171,7 @@ fn exchange(world: &SimpleCommunicator, parcel: &mut Parcel) {
     let (given, taken) = (counts(&parcel.given_lens), counts(&parcel.taken_lens));
     let (nothing, given_places, taken_places) = ([0.0], places(&given), places(&taken));
     let sent = Partition::new(somewhere(&parcel.given, &nothing), given, given_places);
+    // As in `collect`.
     parcel.taken.reserve(1);
     let mut received = PartitionMut::new(&mut parcel.taken[..], taken, taken_places);
     world.all_to_all_varcount_into(&sent, &mut received);

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{about, build, over_seeds, read_json, run, share, write};
+use super::{about, build, over_seeds, read_json, run, run_quickstart, share, world, write};
 
 /// Seeds of the repetitions; the world, its first policy and everything behind them follow from it.
 const SEEDS: [u32; 3] = [1, 2, 3];
@@ -33,11 +33,9 @@ pub(crate) fn closed_loop(root: &Path) -> Result<()> {
     let program = build(root)?;
     let mut runs = Vec::new();
     for seed in SEEDS {
-        let world = format!("runs/results/quickstart-{seed}");
+        let world = world(seed);
+        run_quickstart(root, &program, &world, seed)?;
         let seed_key = format!("run.seed={seed}");
-        let dir_key = format!("run.dir={world}");
-        let made = ["rlhf", "configs/quickstart.toml", "--set", &seed_key, "--set", &dir_key];
-        run(root, &program, &made)?;
         let arm = |name: &str, more: &[&str]| -> Result<Vec<Value>> {
             let dir = format!("runs/results/loop/{name}-{seed}");
             let sets = [

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{about, build, over_seeds, read_json_lines, run, write};
+use super::{about, build, over_seeds, read_json_lines, run, run_quickstart, world, write};
 
 /// Seeds of the repetitions; the world, its first policy, the turned labels and everything behind them follow from it.
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
@@ -58,11 +58,9 @@ pub(crate) fn noise(root: &Path) -> Result<()> {
     let program = build(root)?;
     let mut runs = Vec::new();
     for seed in SEEDS {
-        let world = format!("runs/results/quickstart-{seed}");
+        let world = world(seed);
+        run_quickstart(root, &program, &world, seed)?;
         let folder = format!("runs/results/noise/{seed}");
-        let (seed_key, dir_key) = (format!("run.seed={seed}"), format!("run.dir={world}"));
-        let made = ["rlhf", "configs/quickstart.toml", "--set", &seed_key, "--set", &dir_key];
-        run(root, &program, &made)?;
         let labels = format!("{folder}/preferences.jsonl");
         turn_round(root, &format!("{world}/data/preferences.jsonl"), &labels, seed)?;
         let train = |name: &str, seed: u64, more: &[&str]| {
@@ -86,7 +84,7 @@ pub(crate) fn noise(root: &Path) -> Result<()> {
             let dir = format!("{folder}/grpo {name}").replace([' ', ','], "-");
             let gold = r#"{kind="heuristic", name="quickstart_gold", label="gold", weight=0.0}"#;
             let sets = [
-                seed_key.clone(),
+                format!("run.seed={seed}"),
                 format!("run.dir={dir}"),
                 format!("model.path={world}/sft/final"),
                 format!("data.train={world}/data/prompts.jsonl"),

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{about, build, over_seeds, read_json, run, write};
+use super::{about, build, over_seeds, read_json, run, run_quickstart, write};
 
 /// Seeds of the repetitions; the world, the base and everything behind them follow from it.
 const SEEDS: [u32; 5] = [1, 2, 3, 4, 5];
@@ -17,13 +17,7 @@ pub(crate) fn rlaif(root: &Path) -> Result<()> {
     let program = build(root)?;
     let folder = |who: &str, seed: u32| format!("runs/results/rlaif/{who}-{seed}");
     for seed in SEEDS {
-        let (seed_key, dir_key) =
-            (format!("run.seed={seed}"), format!("run.dir={}", folder("people", seed)));
-        run(
-            root,
-            &program,
-            &["rlhf", "configs/quickstart.toml", "--set", &seed_key, "--set", &dir_key],
-        )?;
+        run_quickstart(root, &program, &folder("people", seed), seed)?;
     }
     let mut runs = Vec::new();
     for (at, seed) in SEEDS.into_iter().enumerate() {

@@ -23,6 +23,7 @@ use super::blocked;
 use super::buffer::BufferPool;
 use super::rows::Source;
 use crate::device::Write;
+#[cfg(target_arch = "x86_64")]
 use crate::kernels::KernelFamily;
 
 pub(crate) use pack::Right;
@@ -30,11 +31,13 @@ pub(crate) use pack::Right;
 pub(crate) use tiles::{multiply_tiles, operations as tile_operations};
 
 /// Whether the family in use multiplies pairs of bfloat16 in one instruction, one vector by another.
+#[cfg(target_arch = "x86_64")]
 pub(crate) fn multiplies_pairs() -> bool {
     KernelFamily::current() == KernelFamily::Avx512Bf16
 }
 
 /// Whether it multiplies them in tiles.
+#[cfg(target_arch = "x86_64")]
 pub(crate) fn multiplies_tiles() -> bool {
     KernelFamily::current() == KernelFamily::Amx
 }
