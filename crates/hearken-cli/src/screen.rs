@@ -198,7 +198,10 @@ fn bar(name: &str, steps: Option<u64>) -> ProgressBar {
 fn line(place: &str, report: &StepReport<'_>, left: Option<Duration>) -> String {
     let mut parts = vec![place.to_owned()];
     parts.extend(left.map(|left| format!("{} left", shown(left))));
-    parts.push(format!("loss {:.4}", report.loss));
+    // A step without an update has none.
+    if !report.loss.is_nan() {
+        parts.push(format!("loss {:.4}", report.loss));
+    }
     let figures = report.figures.iter().take(FIGURES_MAX);
     parts.extend(figures.map(|(name, value)| format!("{name} {value:.4}")));
     if 0 < report.tokens {

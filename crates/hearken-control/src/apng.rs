@@ -38,11 +38,11 @@ fn compressed(frame: &Frame) -> Vec<u8> {
     encoder.write_all(&lines).and_then(|()| encoder.finish()).expect("memory takes what is written")
 }
 
-/// Pictures of one size, one after another, over and over.
+/// Pictures of one size, one after another, over and over; the last one stands for as long as `rest` of the others.
 ///
 /// # Panics
 /// If there is none.
-pub(crate) fn encode(frames: &[Frame], frames_per_second: u16) -> Vec<u8> {
+pub(crate) fn encode(frames: &[Frame], frames_per_second: u16, rest: u16) -> Vec<u8> {
     const FOREVER: u32 = 0;
     let size: Vec<u8> = [frames[0].width, frames[0].height]
         .into_iter()
@@ -61,9 +61,10 @@ pub(crate) fn encode(frames: &[Frame], frames_per_second: u16) -> Vec<u8> {
     for (index, frame) in frames.iter().enumerate() {
         let mut control = next().to_vec();
         control.extend_from_slice(&size);
-        // At the upper left corner, for 1/frames_per_second, in place of what was there.
+        // At the upper left corner, for so many of 1/frames_per_second, in place of what was there.
         control.extend([0; 8]);
-        control.extend(1_u16.to_be_bytes());
+        let times = if index + 1 == frames.len() { rest } else { 1 };
+        control.extend(times.to_be_bytes());
         control.extend(frames_per_second.to_be_bytes());
         control.extend([0, 0]);
         chunk(&mut bytes, *b"fcTL", &control);
@@ -107,7 +108,7 @@ mod tests {
             Frame { height: 2, width: 3, pixels }
         };
         let frames = [10, 20, 30].map(frame);
-        let chunks = chunks(&encode(&frames, 25));
+        let chunks = chunks(&encode(&frames, 25, 12));
         let kinds: Vec<&str> = chunks.iter().map(|(kind, _)| kind.as_str()).collect();
         let expected = ["IHDR", "acTL", "fcTL", "IDAT", "fcTL", "fdAT", "fcTL", "fdAT", "IEND"];
         assert_eq!(kinds, expected);
@@ -117,6 +118,7 @@ mod tests {
             [2, 4, 5, 6, 7].iter().map(|&place: &usize| chunks[place].1[3]).collect();
         assert_eq!(numbers, [0, 1, 2, 3, 4]);
         assert_eq!(chunks[4].1[20..24], [0, 1, 0, 25]);
+        assert_eq!(chunks[6].1[20..24], [0, 12, 0, 25], "the last one rests");
         for (frame, (place, skipped)) in frames.iter().zip([(3, 0), (5, 4), (7, 4)]) {
             let data = &chunks[place].1[skipped..];
             let mut lines = Vec::new();

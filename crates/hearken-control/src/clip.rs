@@ -84,7 +84,7 @@ impl Clip {
             let frame = &self.frames[index];
             return Err(ClipError::Size { index, found: [frame.width, frame.height], expected });
         }
-        Ok(apng::encode(&self.frames, frames_per_second))
+        Ok(apng::encode(&self.frames, frames_per_second, 1))
     }
 }
 

@@ -349,6 +349,28 @@ pub struct PreferenceConfig {
     pub label_error: BelowOne,
     /// λ of ½λ‖θ‖² at first; it is adapted.
     pub penalty: Positive,
+    /// `[preference.people]`: of `teacher = "people"`.
+    pub people: PeopleConfig,
+}
+
+/// `[preference.people]`: how people are asked, in a store of the labelling service.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PeopleConfig {
+    /// A store of the labelling service.
+    pub store: Option<String>,
+    /// What is to be seen in a clip, in a sentence that stands above the clips; empty for none.
+    pub wish: String,
+    /// Pictures per second of a clip.
+    pub clip_fps: AtLeastOne,
+    /// The share of the queries that must be answered before the policy goes on.
+    pub enough: hearken_config::Fraction,
+    /// The most seconds that are waited for that, each time; 0 is as long as it takes.
+    #[serde(deserialize_with = "unless_zero")]
+    #[schemars(with = "NonNegative")]
+    pub wait_s: Option<NonNegative>,
+    /// Seconds between two looks into the store.
+    pub poll_s: Positive,
 }
 
 fn members<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AtLeastOne, D::Error> {
@@ -626,6 +648,29 @@ impl ControlConfig {
             .map_or(Ok(()), |name| Err(Complaint::unexpected(key, format!("{name:?}"), &expected)))
     }
 
+    fn check_people(&self) -> Result<(), Complaint> {
+        if self.preference.teacher != Teacher::People {
+            return Ok(());
+        }
+        if self.preference.people.store.is_none() {
+            let expected = "a store of the labelling service, in which people compare";
+            return Err(Complaint::missing("preference.people.store", expected));
+        }
+        let fps = *self.preference.people.clip_fps;
+        let expected = "at most 1000 pictures per second";
+        Complaint::unless(fps <= 1000, "preference.people.clip_fps", fps, expected)?;
+        if self.preference.utility.is_some() {
+            let reason = "people go by what they see";
+            let (teacher, utility) = ("preference.teacher", "preference.utility");
+            return Err(Complaint::exclusive(utility, teacher, reason));
+        }
+        let id = &self.environment.id;
+        let expected =
+            format!("a simulated one: clips are drawn of this program's environments, not of {id}");
+        let holds = id.task().is_some();
+        Complaint::unless(holds, "preference.teacher", "\"people\"", &expected)
+    }
+
     fn check_preference(&self) -> Result<(), Complaint> {
         let (crop, segment) = (self.preference.crop, *self.preference.segment);
         if segment <= crop {
@@ -633,6 +678,7 @@ impl ControlConfig {
             return Err(Complaint::unexpected("preference.crop", crop, &expected));
         }
         self.check_utility()?;
+        self.check_people()?;
         let unsupervised = self.preference.unsupervised_steps;
         if self.train.algorithm == Algorithm::Sac {
             let steps = *self.train.environment_steps;

@@ -1,11 +1,13 @@
 //! What learns: whoever acts in copies of an environment and updates networks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hearken_config::OptimizerConfig;
 use hearken_env::ServerError;
+use hearken_run::error::RunDirError;
 use hearken_run::schedule::Schedule;
 use hearken_run::seeds::Seeds;
+use hearken_store::StoreError;
 use hearken_tensor::device::AdamW;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -23,6 +25,47 @@ pub enum AdvanceError {
     /// The process that serves the environment fails.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// What is asked of people cannot be kept or read.
+    #[error(transparent)]
+    Asked(#[from] AskedError),
+}
+
+/// Why people cannot be asked, or what they said cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum AskedError {
+    /// The store of the labelling service.
+    #[error("`preference.people.store`: {0}")]
+    Store(#[from] StoreError),
+    /// It is not the one in which people were asked.
+    #[error(
+        "`preference.people.store`: {message}; {placed} queries of this run wait there, so put the store back, or begin anew with --fresh"
+    )]
+    Lost {
+        /// What was found.
+        message: String,
+        /// How many were put there.
+        placed: usize,
+    },
+    /// A file of the run directory cannot be written.
+    #[error(transparent)]
+    Unwritten(#[from] RunDirError),
+    /// A file of the run directory cannot be read.
+    #[error("{}: {message}", path.display())]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// What was found, and what was expected.
+        message: String,
+    },
+}
+
+/// What a learner waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Awaited {
+    /// A sentence that says so.
+    pub text: String,
+    /// Seconds until it is looked at again.
+    pub poll_s: f64,
 }
 
 impl From<&'static str> for AdvanceError {
@@ -39,6 +82,14 @@ pub trait Learner {
     /// If a number is not finite, or the environment's server fails.
     fn advance(&mut self, seeds: Seeds, iteration: u64)
     -> Result<Map<String, Value>, AdvanceError>;
+
+    /// What has to come before the next iteration; `None` where that may begin. It is asked again until then.
+    ///
+    /// # Errors
+    /// If it cannot be found out.
+    fn awaited(&mut self) -> Result<Option<Awaited>, AdvanceError> {
+        Ok(None)
+    }
 
     /// Steps of an iteration, in all copies together.
     fn steps_per_iteration(&self) -> u64;

@@ -378,9 +378,9 @@ impl PpoLearner {
         Self { ppo, stage, rollout: Rollout::new(spaces.actions) }
     }
 
-    /// The record of an iteration.
-    pub fn record(&self, update: &UpdateMetrics) -> Map<String, Value> {
-        let mut record = fields(update);
+    /// The record of an iteration, with or without an update.
+    pub fn record(&self, update: Option<&UpdateMetrics>) -> Map<String, Value> {
+        let mut record = update.map(fields).unwrap_or_default();
         if let Some((total, steps)) = mean_episode(&self.rollout) {
             record.insert("episode_return".to_owned(), json!(total));
             record.insert("episode_length".to_owned(), json!(steps));
@@ -397,7 +397,7 @@ impl Learner for PpoLearner {
     ) -> Result<Map<String, Value>, AdvanceError> {
         self.ppo.collect(&mut self.stage, &mut self.rollout, seeds, iteration)?;
         let update = self.ppo.update(&self.rollout, seeds, iteration)?;
-        Ok(self.record(&update))
+        Ok(self.record(Some(&update)))
     }
 
     fn steps_per_iteration(&self) -> u64 {

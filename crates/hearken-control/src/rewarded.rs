@@ -39,7 +39,7 @@ impl Learner for RewardedLearner {
         let agreement = correlation(&rewards, &rollout.rewards);
         rollout.rewards = rewards;
         let update = ppo.update(rollout, seeds, iteration)?;
-        let mut record = self.inner.record(&update);
+        let mut record = self.inner.record(Some(&update));
         record.insert("imitation/reward_correlation".to_owned(), json!(agreement));
         Ok(record)
     }

@@ -25,6 +25,8 @@ pub enum Teacher {
     Equal,
     /// Goes by the end of a segment more than by its beginning, with γ = 0.9.
     Myopic,
+    /// None of these: people compare clips on the pages of the labelling service.
+    People,
 }
 
 /// Share of mistakes; and of the mean worth of a segment, what "much" and "little" are.
@@ -33,7 +35,7 @@ const EPSILON: f64 = 0.1;
 const DISCOUNT: f64 = 0.9;
 
 impl Teacher {
-    /// All of them.
+    /// All that are simulated.
     pub const ALL: [Self; 6] =
         [Self::Oracle, Self::Stochastic, Self::Mistake, Self::Skip, Self::Equal, Self::Myopic];
 
@@ -50,7 +52,7 @@ impl Teacher {
     /// | myopic | the oracle's, of Σ 0.9^(H−t)·u_t |
     ///
     /// # Panics
-    /// If a segment is empty.
+    /// If these are people, who are not asked here.
     pub fn compare(
         self,
         utilities: [&[f32]; 2],
@@ -91,6 +93,7 @@ impl Teacher {
                 });
                 Some(by(weighed[0], weighed[1]))
             }
+            Self::People => unreachable!("people are asked through a store"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A run of `hearken control train`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use hearken_config::{LoadedConfig, NonNegative};
 use hearken_env::{ActionSpace, ObservationSpace, Spaces};
@@ -24,7 +25,7 @@ use crate::imitation::adversarial::AdversarialLearner;
 use crate::imitation::bc::BcLearner;
 use crate::imitation::dagger::DaggerLearner;
 use crate::kept::LearnerState;
-use crate::learner::{Learner, fields};
+use crate::learner::{AdvanceError, Learner, fields};
 use crate::ppo::PpoLearner;
 use crate::preference::learner::PreferenceLearner;
 use crate::reward_model::RewardModel;
@@ -231,12 +232,12 @@ impl<L: Learner> ControlRun<'_, L> {
             self.film("before")?;
         }
         while !self.is_over() {
+            if self.is_stopped_waiting(progress)? {
+                return Ok(self.stop(progress));
+            }
             let watch = Stopwatch::start();
             let record = self.learner.advance(self.seeds, self.iteration);
-            let mut record = record.map_err(|error| {
-                let step = self.learner.step();
-                TrainError::Other(format!("step {step}: {error}; the last checkpoint is kept"))
-            })?;
+            let mut record = record.map_err(|error| self.failed(&error))?;
             self.iteration += 1;
             record.insert("seconds".to_owned(), json!(watch.seconds()));
             self.tell(&record, progress);
@@ -253,11 +254,7 @@ impl<L: Learner> ControlRun<'_, L> {
                 self.save()?;
             }
             if stop {
-                let steps = self.environment_steps();
-                progress.note(&format!(
-                    "stopped after {steps} environment steps; the same command goes on"
-                ));
-                return Ok(self.outcome(Status::Stopped));
+                return Ok(self.stop(progress));
             }
         }
         self.film("after")?;
@@ -268,6 +265,43 @@ impl<L: Learner> ControlRun<'_, L> {
             Ok::<_, TrainError>(self.dir.write_card(dir, None)?)
         })?;
         Ok(self.outcome(Status::Finished))
+    }
+
+    fn failed(&self, error: &AdvanceError) -> TrainError {
+        let step = self.learner.step();
+        TrainError::Other(format!("step {step}: {error}; the last checkpoint is kept"))
+    }
+
+    /// Ends before its time, with a checkpoint that was just saved.
+    fn stop(&self, progress: &mut dyn Progress) -> RunOutcome {
+        let steps = self.environment_steps();
+        progress
+            .note(&format!("stopped after {steps} environment steps; the same command goes on"));
+        self.outcome(Status::Stopped)
+    }
+
+    /// Waits as long as the learner does, behind a checkpoint; whether it was asked to stop meanwhile.
+    fn is_stopped_waiting(&mut self, progress: &mut dyn Progress) -> Result<bool, TrainError> {
+        const STEP: Duration = Duration::from_millis(100);
+        let mut told = String::new();
+        loop {
+            let awaited = self.learner.awaited().map_err(|error| self.failed(&error))?;
+            let Some(awaited) = awaited else { return Ok(false) };
+            if told.is_empty() && 0 < self.iteration {
+                self.save()?;
+            }
+            if told != awaited.text {
+                progress.note(&awaited.text);
+                told = awaited.text;
+            }
+            let watch = Stopwatch::start();
+            while watch.seconds() < awaited.poll_s {
+                if progress.stop_requested() {
+                    return Ok(true);
+                }
+                std::thread::sleep(STEP.min(Duration::from_secs_f64(awaited.poll_s)));
+            }
+        }
     }
 
     /// Whether all iterations are made, or there is nothing more to be learned.

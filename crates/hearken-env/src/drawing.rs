@@ -86,7 +86,10 @@ impl Canvas {
 }
 
 /// A picture of a task in a state.
-pub(crate) fn draw(task: ControlTask, state: &[f64]) -> Frame {
+///
+/// # Panics
+/// If the state has fewer numbers than the task's.
+pub fn draw(task: ControlTask, state: &[f64]) -> Frame {
     match task {
         ControlTask::CartPole => cart_pole(state),
         ControlTask::Pendulum => pendulum(state),

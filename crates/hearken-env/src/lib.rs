@@ -34,6 +34,7 @@ mod environments;
 mod replay;
 
 pub use action::{Action, ActionSpace};
+pub use drawing::draw;
 pub use environments::{EnvironmentSetup, Environments, RestoreError, Restored, Snapshot};
 pub use id::{EnvironmentId, ServedBy, UnknownEnvironment, expected_names};
 pub use replay::{Refused, ReplayError, Replayed, replay, replay_served};

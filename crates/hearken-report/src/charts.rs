@@ -63,7 +63,15 @@ const CURVES: &[Curve] = &[
             ("imitation/own_accuracy", "the policy's"),
         ],
     ),
-    ("Comparisons", "so far", &[("preference/shown", "asked"), ("preference/skipped", "skipped")]),
+    (
+        "Comparisons",
+        "so far",
+        &[
+            ("preference/shown", "asked"),
+            ("preference/answered", "answered"),
+            ("preference/skipped", "skipped"),
+        ],
+    ),
     (
         "What the teacher goes by",
         "mean per step of the iteration",

@@ -44,7 +44,7 @@ use hearken_config::{Difference, Frozen, LogConfig, RunConfig};
 
 /// Keys that may differ when a run resumes: how long it is, how often it tells, saves and evaluates,
 /// where it lies, how much room it has, and where those who score are found and how long they have.
-pub const FREE_KEYS: [&str; 30] = [
+pub const FREE_KEYS: [&str; 34] = [
     "run.dir",
     "run.save_dtype",
     "run.shard_size_gb",
@@ -75,6 +75,10 @@ pub const FREE_KEYS: [&str; 30] = [
     "judge.timeout_s",
     "judge.retries",
     "judge.parallel",
+    "preference.people.store",
+    "preference.people.enough",
+    "preference.people.wait_s",
+    "preference.people.poll_s",
 ];
 
 /// Whether what lies in a run directory is continued or replaced.
@@ -118,7 +122,7 @@ impl From<Start> for OpenFor {
 }
 
 /// What a run writes, the configuration last: as long as it is there, the folder is a run's.
-const ENTRIES: [&str; 13] = [
+const ENTRIES: [&str; 14] = [
     "checkpoints",
     "weights",
     "ahead.jsonl",
@@ -129,6 +133,7 @@ const ENTRIES: [&str; 13] = [
     EVENTS,
     "samples.jsonl",
     "clips",
+    "queries",
     "report.html",
     STAGE_FILE,
     "config.toml",

@@ -30,6 +30,7 @@ mod imitation;
 mod init;
 mod judge;
 mod logprobs;
+mod people;
 mod pixels;
 mod process;
 mod ranks;

@@ -7,6 +7,7 @@
 #[path = "../../../hearken-collect/tests/browser/cdp.rs"]
 #[allow(dead_code, clippy::needless_pass_by_value, reason = "these tests use a part of it")]
 mod cdp;
+mod clips;
 mod lead;
 mod live;
 mod pages;

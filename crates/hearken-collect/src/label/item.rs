@@ -40,8 +40,10 @@ impl ShownAnswer {
             true => String::new(),
             false => markdown(text, Heading::Answer),
         };
+        let is_clip = candidate.text.trim().is_empty() && !candidate.media.is_empty();
+        let name = name(place);
         Self {
-            name: name(place),
+            name: if is_clip { name.replace("Answer", "Clip") } else { name },
             html: html(&candidate.text),
             steps: candidate.steps.iter().map(|step| html(step)).collect(),
             media: pictures(&candidate.media),

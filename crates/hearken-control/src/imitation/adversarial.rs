@@ -119,7 +119,7 @@ impl Learner for AdversarialLearner {
         let mean = rewards.iter().sum::<f64>() / rewards.len() as f64;
         self.inner.rollout.rewards = rewards;
         let update = self.inner.ppo.update(&self.inner.rollout, seeds, iteration)?;
-        let mut record = self.inner.record(&update);
+        let mut record = self.inner.record(Some(&update));
         let updates = updates as f64;
         record.extend(fields(&DiscriminatorMetrics {
             loss: sums.loss / updates,

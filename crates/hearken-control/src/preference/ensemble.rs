@@ -442,7 +442,7 @@ mod tests {
         let mut row = || [level + rng.random_range(-0.5..0.5), rng.random_range(-1.0..1.0)];
         let rows: Vec<f32> = (0..10).flat_map(|_| row()).collect();
         let utilities = rows.chunks(2).map(|row| row[0]).collect();
-        Segment { rows, utilities }
+        Segment { rows, utilities, states: Vec::new() }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::questions::Questions;
 use crate::config::ControlConfig;
 use crate::kept::LearnerState;
-use crate::learner::{AdvanceError, Learner};
+use crate::learner::{AdvanceError, Awaited, Learner};
 use crate::network::Network;
 use crate::ppo::PpoLearner;
 use crate::rollout::Stage;
@@ -19,6 +19,9 @@ pub trait Rewardable: Learner + Sized {
 
     /// The learner, and the iteration in which the first questions are asked, of how many.
     fn start(config: &ControlConfig, stage: Stage, seeds: Seeds) -> (Self, [u64; 2]);
+
+    /// Takes note of a reward model that has changed since the last iteration: experience that is learned from again is paid anew.
+    fn take_reward(&mut self, _questions: &mut Questions) {}
 
     /// Acts, asks what is due, and updates, once; returns what is to be written down.
     ///
@@ -44,7 +47,7 @@ impl<L: Rewardable> PreferenceLearner<L> {
     pub fn new(config: &ControlConfig, stage: Stage, seeds: Seeds) -> Self {
         let spaces = stage.spaces();
         let (inner, iterations) = L::start(config, stage, seeds);
-        let questions = Questions::new(&config.preference, spaces, iterations, seeds);
+        let questions = Questions::new(config, spaces, iterations, seeds);
         Self { inner, questions }
     }
 }
@@ -68,8 +71,9 @@ impl Rewardable for PpoLearner {
         ppo.collect(stage, rollout, seeds, iteration)?;
         let round = questions.ask_about(&*rollout, &stage.environments, seeds, iteration)?;
         rollout.rewards = questions.rewards(&round.rows);
-        let update = ppo.update(rollout, seeds, iteration)?;
-        let mut record = self.record(&update);
+        let has_learned = questions.has_learned();
+        let update = has_learned.then(|| ppo.update(rollout, seeds, iteration)).transpose()?;
+        let mut record = self.record(update.as_ref());
         record.extend(round.record);
         Ok(record)
     }
@@ -81,7 +85,14 @@ impl<L: Rewardable> Learner for PreferenceLearner<L> {
         seeds: Seeds,
         iteration: u64,
     ) -> Result<Map<String, Value>, AdvanceError> {
+        if self.questions.hear(seeds, iteration)? {
+            self.inner.take_reward(&mut self.questions);
+        }
         self.inner.advance_asking(&mut self.questions, seeds, iteration)
+    }
+
+    fn awaited(&mut self) -> Result<Option<Awaited>, AdvanceError> {
+        self.questions.awaited()
     }
 
     fn steps_per_iteration(&self) -> u64 {

@@ -33,6 +33,10 @@ impl Rewardable for SacLearner {
         (learner, [first, total])
     }
 
+    fn take_reward(&mut self, questions: &mut Questions) {
+        self.replay_mut().relabel(|step| questions.rewards(&row(&step))[0] as f32);
+    }
+
     fn advance_asking(
         &mut self,
         questions: &mut Questions,
@@ -48,7 +52,7 @@ impl Rewardable for SacLearner {
             if iteration == first && 0 < iteration {
                 // What critics have learned of new states is no beginning for a reward.
                 self.renew_critics(&mut seeds.stream("critics", iteration));
-                self.replay_mut().relabel(|step| questions.rewards(&row(&step))[0] as f32);
+                self.take_reward(questions);
             }
             let reward = &mut |step: Experienced<'_>| questions.rewards(&row(&step))[0] as f32;
             self.advance_with(seeds, iteration, reward)?
@@ -56,7 +60,7 @@ impl Rewardable for SacLearner {
         let (rollout, environments) = self.noted();
         let round = questions.ask_about(rollout, environments, seeds, iteration)?;
         if round.is_fitted {
-            self.replay_mut().relabel(|step| questions.rewards(&row(&step))[0] as f32);
+            self.take_reward(questions);
         }
         record.extend(round.record);
         Ok(record)

@@ -7,12 +7,14 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 
 use super::ensemble::{Ensemble, Fit};
+use super::people::{People, take_over};
 use super::segment::{ComparedSegments, Segment, Utility, rows_of, segments_of};
-use crate::config::PreferenceConfig;
+use crate::config::{ControlConfig, PreferenceConfig};
+use crate::learner::{AdvanceError, Awaited};
 use crate::network::Network;
 use crate::normalization::RunningMoments;
 use crate::rollout::Rollout;
-use crate::teacher::UtilityRange;
+use crate::teacher::{Teacher, UtilityRange};
 
 /// Names of the members in files.
 const MEMBERS: [&str; 10] = [
@@ -41,6 +43,14 @@ pub struct Questions {
     range: UtilityRange,
     pool: Vec<Segment>,
     settings: PreferenceConfig,
+    /// Numbers of a state.
+    state_len: usize,
+    /// Those who compare, where they are people.
+    people: Option<People>,
+    /// The query of each comparison by people.
+    places: Vec<usize>,
+    /// What the reward model made of what they have said since the last record.
+    heard: Option<Fit>,
     /// The first iteration in which it is asked, and the number of them that the run has.
     iterations: [u64; 2],
 }
@@ -59,35 +69,76 @@ pub struct QuestionRound {
 impl Questions {
     /// None yet; the first are asked in iteration `first` of `total`.
     pub fn new(
-        settings: &PreferenceConfig,
+        config: &ControlConfig,
         Spaces { observation, actions }: Spaces,
         [first, total]: [u64; 2],
         seeds: Seeds,
     ) -> Self {
         let mut rng = seeds.stream("reward weights", 0);
+        let settings = &config.preference;
+        let ensemble = Ensemble::new(settings, observation, actions.outputs(), &mut rng);
+        let task = config.environment.id.task();
+        let asks_people = settings.teacher == Teacher::People;
+        let people = asks_people.then(|| People::new(config, ensemble.row_len()));
+        // What people would say after the last iteration comes too late.
+        let total = if asks_people { total.saturating_sub(1).max(first + 1) } else { total };
         Self {
-            ensemble: Ensemble::new(settings, observation, actions.outputs(), &mut rng),
+            ensemble,
             compared: Vec::new(),
             shown: 0,
             skipped: 0,
             range: UtilityRange::default(),
             pool: Vec::new(),
             settings: settings.clone(),
+            state_len: task.map_or(0, |task| task.state_names().len()),
+            people,
+            places: Vec::new(),
+            heard: None,
             iterations: [first, total],
         }
+    }
+
+    /// What people have to say before the next iteration.
+    ///
+    /// # Errors
+    /// If the store in which they say it cannot be read.
+    pub fn awaited(&mut self) -> Result<Option<Awaited>, AdvanceError> {
+        Ok(self.people.as_mut().map_or(Ok(None), People::awaited)?)
+    }
+
+    /// Takes over what people have said, and fits the reward model to it; whether it has changed.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or the name of what holds a NaN or an infinity.
+    pub fn hear(&mut self, seeds: Seeds, iteration: u64) -> Result<bool, AdvanceError> {
+        let Some(people) = &mut self.people else { return Ok(false) };
+        people.look()?;
+        let is_new = take_over(people.queries()?, &mut self.places, &mut self.compared);
+        (self.shown, self.skipped) = (people.queries()?.len(), people.skipped());
+        if !is_new || !self.has_learned() {
+            return Ok(false);
+        }
+        let mut rng = seeds.stream("answers", iteration);
+        self.heard = Some(self.ensemble.fit(&self.compared, &self.pool, &mut rng)?);
+        Ok(true)
+    }
+
+    /// Whether there are comparisons enough to learn from; without, the networks are what chance made them.
+    pub fn has_learned(&self) -> bool {
+        2 <= self.compared.len()
     }
 
     /// Takes note of what was done in an iteration, asks what is due, and fits the reward model to all answers.
     ///
     /// # Errors
-    /// The name of what holds a NaN or an infinity.
+    /// The name of what holds a NaN or an infinity, or why people cannot be asked.
     pub fn ask_about(
         &mut self,
         rollout: &Rollout,
         environments: &Environments,
         seeds: Seeds,
         iteration: u64,
-    ) -> Result<QuestionRound, &'static str> {
+    ) -> Result<QuestionRound, AdvanceError> {
         let rows = rows_of(rollout, environments.spaces().actions);
         self.ensemble.note(&rows);
         let task = environments.id().task();
@@ -96,10 +147,14 @@ impl Questions {
         self.note(segments_of(rollout, &rows, &utilities, *self.settings.segment));
         let due = self.due(iteration);
         let mut rng = seeds.stream("queries", iteration);
-        let mut fit = None;
-        if 0 < due && 2 <= self.pool.len() {
-            self.ask(due, &mut rng);
-            if 2 <= self.compared.len() {
+        let mut fit = self.heard.take();
+        // Who is behind with their answers is asked no more.
+        let is_last = self.iterations[1] <= iteration;
+        let is_time = self.people.as_ref().is_none_or(|people| people.is_enough() && !is_last);
+        if 0 < due && 2 <= self.pool.len() && is_time {
+            let pairs = self.choose(due, &mut rng);
+            self.ask(pairs, iteration, &mut rng)?;
+            if self.people.is_none() && self.has_learned() {
                 fit = Some(self.ensemble.fit(&self.compared, &self.pool, &mut rng)?);
             }
         }
@@ -123,11 +178,13 @@ impl Questions {
         };
         write("shown", json!(self.shown));
         write("skipped", json!(self.skipped));
+        if self.people.is_some() {
+            write("answered", json!(self.compared.len()));
+        }
         write("utility", json!(mean(utilities)));
         write("utility_correlation", json!(correlation(&learned, utilities)));
         write("reward_correlation", json!(correlation(&learned, &rollout.rewards)));
-        // Before the first answers the networks are what chance made them.
-        if 2 <= self.compared.len() {
+        if self.has_learned() {
             write("learned_reward", json!(mean(&learned)));
         }
         if let Some(fit) = fit {
@@ -175,8 +232,8 @@ impl Questions {
         MEMBERS.into_iter().zip(members)
     }
 
-    /// Asks the teacher about `count` pairs.
-    fn ask(&mut self, count: usize, rng: &mut ChaCha8Rng) {
+    /// The `count` pairs that are asked about.
+    fn choose(&mut self, count: usize, rng: &mut ChaCha8Rng) -> Vec<[Segment; 2]> {
         let pairs = if self.compared.is_empty() { 1 } else { *self.settings.candidates };
         let pick = |rng: &mut ChaCha8Rng| {
             let first = rng.random_range(0..self.pool.len());
@@ -193,15 +250,29 @@ impl Questions {
         };
         let of = candidates.iter().map(|&[a, b]| features([&self.pool[a], &self.pool[b]]));
         let of: Vec<Vec<f64>> = of.collect();
-        let asked: Vec<Vec<f64>> = self
-            .compared
-            .iter()
-            .map(|one| features([&one.segments[0], &one.segments[1]]))
-            .collect();
+        // What people have not answered yet is asked all the same.
+        let asked: Vec<&[Segment; 2]> = match &self.people {
+            None => self.compared.iter().map(|one| &one.segments).collect(),
+            Some(people) => people.asked().collect(),
+        };
+        let asked: Vec<Vec<f64>> = asked.iter().map(|[a, b]| features([a, b])).collect();
         let chosen = self.settings.selection.choose(count, &predictions, &of, &asked, rng);
-        for place in chosen {
-            let [a, b] = candidates[place];
-            let segments = [self.pool[a].clone(), self.pool[b].clone()];
+        let pair = |place: usize| candidates[place].map(|of| self.pool[of].clone());
+        chosen.into_iter().map(pair).collect()
+    }
+
+    /// Asks about pairs: a teacher at once, people in time.
+    fn ask(
+        &mut self,
+        pairs: Vec<[Segment; 2]>,
+        iteration: u64,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<(), AdvanceError> {
+        if let Some(people) = &mut self.people {
+            self.shown += pairs.len();
+            return Ok(people.ask(pairs, iteration)?);
+        }
+        for segments in pairs {
             let utilities = [segments[0].utilities.as_slice(), &segments[1].utilities];
             self.shown += 1;
             match self.settings.teacher.compare(utilities, self.range, rng) {
@@ -211,6 +282,7 @@ impl Questions {
                 None => self.skipped += 1,
             }
         }
+        Ok(())
     }
 
     /// The means of a segment's rows, as the reward model reads them.
@@ -270,11 +342,12 @@ impl Questions {
         }
         let count = |index: usize| own[index] as usize;
         (self.shown, self.skipped) = (count(0), count(1));
-        let segment = |row_len: usize, steps: usize| Segment {
+        let steps = *self.settings.segment;
+        let empty = Segment {
             rows: vec![0.0; row_len * steps],
             utilities: vec![0.0; steps],
+            states: vec![0.0; self.state_len * steps],
         };
-        let empty = segment(row_len, *self.settings.segment);
         self.pool = vec![empty.clone(); count(3)];
         let segments = [empty.clone(), empty];
         self.compared = vec![ComparedSegments { segments, first_is_better: 0.0 }; count(2)];
@@ -295,24 +368,24 @@ impl Questions {
     /// Rows and labels that a checkpoint keeps, by name and shape.
     pub fn vectors(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         let compared = self.compared.iter().flat_map(|one| &one.segments);
-        let of = |segments: Vec<&Segment>| {
-            let rows = segments.iter().flat_map(|one| one.rows.iter().copied()).collect();
-            let utilities = segments.iter().flat_map(|one| one.utilities.iter().copied());
-            (rows, utilities.collect())
+        let labels: Vec<f32> = self.compared.iter().map(|one| one.first_is_better as f32).collect();
+        let mut all = vec![("compared/labels".to_owned(), labels)];
+        let mut write = |name: &str, segments: Vec<&Segment>| {
+            let mut part = |part: &str, of: fn(&Segment) -> &[f32]| {
+                let numbers = segments.iter().flat_map(|one| of(one).iter().copied());
+                all.push((format!("{name}/{part}"), numbers.collect()));
+            };
+            part("rows", |one| &one.rows);
+            part("utilities", |one| &one.utilities);
+            part("states", |one| &one.states);
         };
-        let (rows, utilities): (Vec<f32>, Vec<f32>) = of(compared.collect());
-        let (pool_rows, pool_utilities): (Vec<f32>, Vec<f32>) = of(self.pool.iter().collect());
-        let labels = self.compared.iter().map(|one| one.first_is_better as f32).collect();
-        let all = [
-            ("compared/rows", rows),
-            ("compared/utilities", utilities),
-            ("compared/labels", labels),
-            ("pool/rows", pool_rows),
-            ("pool/utilities", pool_utilities),
-        ];
-        all.into_iter()
-            .map(|(name, values)| (name.to_owned(), vec![values.len()], values))
-            .collect()
+        write("compared", compared.collect());
+        write("pool", self.pool.iter().collect());
+        if self.people.is_some() {
+            let places = self.places.iter().map(|&place| place as f32).collect();
+            all.push(("compared/queries".to_owned(), places));
+        }
+        all.into_iter().map(|(name, values)| (name, vec![values.len()], values)).collect()
     }
 
     /// Takes what [`Questions::vectors`] gave.
@@ -324,14 +397,15 @@ impl Questions {
         read: impl Fn(&str, &[usize]) -> Result<Vec<f32>, E>,
     ) -> Result<(), E> {
         let steps = *self.settings.segment;
-        let width = self.ensemble.row_len() * steps;
+        let (width, state_width) = (self.ensemble.row_len() * steps, self.state_len * steps);
         let fill = |segments: Vec<&mut Segment>, name: &str| -> Result<(), E> {
             let rows = read(&format!("{name}/rows"), &[segments.len() * width])?;
             let utilities = read(&format!("{name}/utilities"), &[segments.len() * steps])?;
-            let parts = rows.chunks(width).zip(utilities.chunks(steps));
-            for (segment, (rows, utilities)) in segments.into_iter().zip(parts) {
-                segment.rows.copy_from_slice(rows);
-                segment.utilities.copy_from_slice(utilities);
+            let states = read(&format!("{name}/states"), &[segments.len() * state_width])?;
+            for (index, segment) in segments.into_iter().enumerate() {
+                segment.rows.copy_from_slice(&rows[index * width..][..width]);
+                segment.utilities.copy_from_slice(&utilities[index * steps..][..steps]);
+                segment.states.copy_from_slice(&states[index * state_width..][..state_width]);
             }
             Ok(())
         };
@@ -340,6 +414,10 @@ impl Questions {
         let labels = read("compared/labels", &[self.compared.len()])?;
         for (one, label) in self.compared.iter_mut().zip(labels) {
             one.first_is_better = f64::from(label);
+        }
+        if self.people.is_some() {
+            let places = read("compared/queries", &[self.compared.len()])?;
+            self.places = places.into_iter().map(|place| place as usize).collect();
         }
         Ok(())
     }
@@ -383,7 +461,7 @@ mod tests {
         settings.iter().try_for_each(|text| layers.set(text)).unwrap();
         let config = ControlConfig::from_layers(layers).unwrap().config;
         let spaces = ControlTask::Pendulum.spaces();
-        let mut questions = Questions::new(&config.preference, spaces, iterations, Seeds::new(0));
+        let mut questions = Questions::new(&config, spaces, iterations, Seeds::new(0));
         let ask = |iteration: u64| {
             let due = questions.due(iteration);
             questions.shown += due;

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use hearken_config::Finite;
 use hearken_env::{ActionSpace, ControlTask, StepEnd};
+use serde::{Deserialize, Serialize};
 
 use crate::rollout::Rollout;
 
 /// Consecutive steps of one episode.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// What a reward model reads: what was seen and what was done, step by step.
     pub rows: Vec<f32>,
     /// What a teacher goes by: the environment's reward of each step, or the utility of its state.
     pub utilities: Vec<f32>,
+    /// What it is drawn from: the state before each step; nothing where another process has it.
+    pub states: Vec<f32>,
 }
 
 /// Two segments, and which is the better one.
@@ -80,6 +83,7 @@ pub fn segments_of(
 ) -> Vec<Segment> {
     let (copies, width) = (rollout.copies, rows.len() / rollout.len());
     let utility = |entry: usize| utilities[entry] as f32;
+    let state_len = rollout.states.len() / rollout.len();
     let mut segments = Vec::new();
     for copy in 0..copies {
         let mut first = 0;
@@ -93,7 +97,12 @@ pub fn segments_of(
                 let entries = steps.map(|step| step * copies + copy);
                 let rows = entries.clone().flat_map(|entry| &rows[entry * width..][..width]);
                 let rows = rows.copied().collect();
-                segments.push(Segment { rows, utilities: entries.map(utility).collect() });
+                let states = entries.clone();
+                let states =
+                    states.flat_map(|entry| &rollout.states[entry * state_len..][..state_len]);
+                let states = states.map(|&number| number as f32).collect();
+                let utilities = entries.map(utility).collect();
+                segments.push(Segment { rows, utilities, states });
             }
             first = step + 1;
         }

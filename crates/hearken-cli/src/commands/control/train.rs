@@ -52,8 +52,9 @@ Examples:
 
 /// Train a policy from comparisons of what it does, in place of a reward
 ///
-/// As `train`, with a reward model that learns from a simulated teacher's comparisons of segments
-/// (the section preference of the configuration): 700 queries, unless preference.labels says otherwise.
+/// As `train`, with a reward model that learns from comparisons of segments by a simulated teacher, or by
+/// people in the browser (the section preference of the configuration): 700 queries, unless
+/// preference.labels says otherwise.
 #[derive(Args, Debug)]
 #[command(after_help = PREFER_EXAMPLES)]
 pub(crate) struct Prefer {
@@ -66,7 +67,9 @@ Examples:
   hearken control prefer --env Pendulum-v1 --set preference.labels=200
   hearken control prefer --env Pendulum-v1 --set preference.labels=200 \\
       --set train.algorithm=ppo
-  hearken control prefer --env CartPole-v1 --set preference.teacher=mistake";
+  hearken control prefer --env CartPole-v1 --set preference.teacher=mistake
+  hearken control prefer --env Pendulum-v1 --set preference.labels=60 \\
+      --set preference.teacher=people --set preference.people.store=runs/labels.db";
 
 /// Train a policy that does as demonstrations do, in place of a reward
 ///
