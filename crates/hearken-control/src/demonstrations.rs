@@ -8,7 +8,9 @@
 //! ```
 //!
 //! `environment` and `rewards` need not be there. The columns of the `imitation` library's trajectories, `obs`, `acts`, `rews` and
-//! `terminal`, are read as well.
+//! `terminal`, are read as well; and so are NumPy's archives, [`arrays`].
+
+mod arrays;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,7 @@ use serde_json::{Value, json};
 
 use crate::actions::Actions;
 use crate::network::Pass;
+use crate::npz::NpzError;
 use crate::rollout::Stage;
 use crate::saved::{Acting, EnterError};
 
@@ -31,10 +34,13 @@ pub enum DemonstrationError {
     /// The file cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Arrays(#[from] NpzError),
     /// An episode is none of the environment's.
     #[error("{place}: `{column}`: found {found}, expected {expected}")]
     Episode {
-        /// File and line.
+        /// File and line; of an archive the number of the episode.
         place: Source,
         /// The column, with the index inside it.
         column: String,
@@ -274,7 +280,11 @@ pub fn read_demonstrations(
     spaces: Spaces,
     limit: Option<u64>,
 ) -> Result<Vec<DemonstratedEpisode>, DemonstrationError> {
-    let (lines, _) = read::<DemonstrationLine>(path, &ReadOptions::default())?;
+    let lines = if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz")) {
+        arrays::episodes(path)?
+    } else {
+        read::<DemonstrationLine>(path, &ReadOptions::default())?.0
+    };
     let episodes: Result<Vec<DemonstratedEpisode>, _> =
         lines.into_iter().map(|line| line.into_episode(id, spaces)).collect();
     let mut episodes = episodes?;

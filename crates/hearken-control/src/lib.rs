@@ -40,6 +40,8 @@ pub mod learner;
 
 pub mod rollout;
 
+pub mod npz;
+
 pub mod demonstrations;
 
 pub mod evaluation;

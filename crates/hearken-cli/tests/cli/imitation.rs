@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::resume::kill_after;
 use crate::support::{json_lines, metrics, run, write};
@@ -165,4 +166,100 @@ fn what_cannot_be_imitated_is_named_and_nothing_is_written() {
     let pair = format!("run.dir={}", dir.display());
     let error = run(["control", "imitate", "--env", "CartPole-v1", "--set", &pair]).error();
     assert!(error.contains("`imitation.method`: found \"none\", expected one of"), "{error}");
+}
+
+/// What NumPy writes for the test: good archives, the same as lines, and archives with one thing wrong each.
+const SCRIPT: &str = "
+import numpy, sys
+to = sys.argv[1] + '/'
+random = numpy.random.default_rng(1)
+lengths = [3, 1, 4]
+steps = sum(lengths)
+episodes = [random.normal(size=(length + 1, 4)).astype('f4') for length in lengths]
+ends = numpy.cumsum(lengths) - 1
+is_end = lambda wanted: numpy.isin(numpy.arange(steps), [ends[index] for index in wanted])
+own = dict(
+    observations=numpy.concatenate(episodes), actions=random.integers(0, 2, steps), rewards=numpy.ones(steps),
+    terminations=is_end([0]), truncations=is_end([1]),
+)
+numpy.savez(to + 'own.npz', **own)
+joined = dict(own, observations=numpy.concatenate([one[:-1] for one in episodes]),
+    next_observations=numpy.concatenate([one[1:] for one in episodes]))
+numpy.savez_compressed(to + 'next.npz', **joined)
+with open(to + 'lines.jsonl', 'w') as file:
+    import json
+    at = 0
+    for index, (one, length) in enumerate(zip(episodes, lengths)):
+        actions = own['actions'][at:at + length].tolist()
+        at += length
+        file.write(json.dumps(dict(observations=one.astype('f8').tolist(), actions=actions, rewards=[1.0] * length, terminated=index == 0)) + '\\n')
+less = dict(own); del less['terminations']
+numpy.savez(to + 'less.npz', **less)
+numpy.savez(to + 'short.npz', **dict(own, observations=own['observations'][1:]))
+numpy.savez(to + 'wide.npz', **dict(own, observations=random.normal(size=(steps + 3, 5))))
+numpy.savez(to + 'beyond.npz', **dict(own, actions=own['actions'] + 1))
+missing = own['observations'].copy(); missing[5, 2] = numpy.nan
+numpy.savez(to + 'missing.npz', **dict(own, observations=missing))
+numpy.savez(to + 'named.npz', **dict(own, actions=numpy.array(['left'] * steps)))
+numpy.savez(to + 'flags.npz', **dict(own, terminations=numpy.full(steps, 0.5)))
+numpy.savez(to + 'order.npz', **dict(own, observations=numpy.asfortranarray(own['observations'])))
+whole = open(to + 'own.npz', 'rb').read()
+open(to + 'half.npz', 'wb').write(whole[:len(whole) // 2])
+damaged = bytearray(whole); damaged[200] ^= 1
+open(to + 'damaged.npz', 'wb').write(damaged)
+";
+
+/// Episodes of several lengths by NumPy itself, in both forms, and what is wrong with others, by name. Without NumPy there is nothing to read.
+#[test]
+fn demonstrations_are_read_from_archives_of_numpy() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = std::env::var("HEARKEN_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let written = Command::new(&python).args(["-c", SCRIPT]).arg(folder.path()).output();
+    let written = match written {
+        Ok(written) if written.status.success() => written,
+        _ => {
+            hearken_testing::skip(&format!("{python} has no numpy; HEARKEN_PYTHON names another"));
+            return;
+        }
+    };
+    assert!(written.stderr.is_empty());
+    let clone = |file: &str| {
+        let dir = folder.path().join("runs").join(file);
+        let path = folder.path().join(file).display().to_string();
+        let more = ["--demonstrations", &path, "--set", "imitation.epochs=3"];
+        (run(imitate("CartPole-v1", "bc", &dir, &more)), dir)
+    };
+    // What is learned from is the same, whatever the file.
+    let weights = ["lines.jsonl", "own.npz", "next.npz"].map(|file| {
+        let (ran, dir) = clone(file);
+        ran.ok();
+        fs::read(dir.join("final/model.safetensors")).unwrap()
+    });
+    assert!(weights[0] == weights[1] && weights[0] == weights[2]);
+    for (file, expected) in [
+        ("less.npz", "less.npz: `terminations`: found the arrays `observations`, `actions`"),
+        (
+            "short.npz",
+            "short.npz: `observations`: found the shape [10, 4], expected 11 rows: one before each of 8 actions",
+        ),
+        ("wide.npz", "wide.npz:1: `observations[0]`: found 5 numbers, expected 4"),
+        ("beyond.npz", "found 2, expected an integer from 0 to 1"),
+        (
+            "missing.npz",
+            "missing.npz:2: `observations[1][2]`: found \"NaN\", expected a finite number",
+        ),
+        ("named.npz", "named.npz: `actions`: found the type \"<U4\", expected numbers"),
+        (
+            "flags.npz",
+            "flags.npz: `terminations`: found another array of the shape [8], expected 8 truth values",
+        ),
+        ("order.npz", "order.npz: `observations`: found Fortran's order, expected C's"),
+        ("half.npz", "half.npz: found no ZIP archive, expected what numpy.savez writes"),
+        ("damaged.npz", "damaged.npz: `observations`: its checksum or its length is another one"),
+    ] {
+        let (ran, dir) = clone(file);
+        let error = ran.error();
+        assert!(error.contains(expected), "{error}");
+        assert!(!dir.exists());
+    }
 }
