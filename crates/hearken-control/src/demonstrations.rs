@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `environment` and `rewards` need not be there. The columns of the `imitation` library's trajectories, `obs`, `acts`, `rews` and
-//! `terminal`, are read as well; and so are NumPy's archives, [`arrays`].
+//! `terminal`, are read as well; and so are NumPy's archives (`demonstrations/arrays.rs`).
 
 mod arrays;
 
