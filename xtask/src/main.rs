@@ -34,6 +34,7 @@ usage: cargo xtask COMMAND
   results frontier        gold against KL by method: docs/results/frontier.json, frontier.svg
   results precision       losses and learning in bf16 beside f32: docs/results/precision.json
   results control         returns of control tasks by seed: docs/results/control.json
+  results control_speed   PPO beside Stable-Baselines3, steps per second: docs/results/control_speed.json (with Python)
   results imitation [PART...]   imitation of control tasks: docs/results/imitation.json
   results labels [PART...]      return against number of labels: docs/results/labels.json
   results behavior [PART...]    what policies do on rewards that are learned: docs/results/behavior.json
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         ["results", "frontier"] => results::frontier(&root()),
         ["results", "precision"] => results::precision(&root()),
         ["results", "control"] => results::control(&root()),
+        ["results", "control_speed"] => results::control_speed(&root()),
         ["results", "imitation", parts @ ..] => results::imitation(&root(), parts),
         ["results", "labels", parts @ ..] => results::labels(&root(), parts),
         ["results", "behavior", parts @ ..] => results::behavior(&root(), parts),

@@ -4,6 +4,7 @@
 mod closed_loop;
 mod cluster;
 mod control;
+mod control_speed;
 mod noise;
 mod precision;
 mod ranks;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 pub(crate) use closed_loop::closed_loop;
 pub(crate) use cluster::cluster;
 pub(crate) use control::control;
+pub(crate) use control_speed::control_speed;
 pub(crate) use noise::noise;
 pub(crate) use precision::precision;
 pub(crate) use ranks::ranks;
