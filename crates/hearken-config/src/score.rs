@@ -79,10 +79,10 @@ pub enum SourceConfig {
         #[serde(default = "defaults::yes")]
         normalize: bool,
     },
-    /// Several of these, whose scores become one.
+    /// Several of these, or one with particles, whose scores become one.
     Ensemble {
         /// Folders with reward models.
-        #[schemars(length(min = 2))]
+        #[schemars(length(min = 1))]
         paths: Vec<PathBuf>,
         /// How their scores become one.
         #[serde(default)]
@@ -395,8 +395,8 @@ impl ScoreConfig {
         }
         match &self.source {
             SourceConfig::Ensemble { paths, combine, uncertainty, .. } => {
-                let enough = 2 <= paths.len();
-                Complaint::unless(enough, &key("paths"), paths.len(), "two reward models or more")?;
+                let expected = "two reward models or more, or one with particles";
+                Complaint::unless(!paths.is_empty(), &key("paths"), paths.len(), expected)?;
                 match (combine, uncertainty) {
                     (Combine::Uncertainty, None) => {
                         let expected = "a number from 0, with combine = \"uncertainty\"";

@@ -19,7 +19,8 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 /// Further weights that a model of this program has beside its own.
-const HEADS: [&str; 2] = ["value_head.safetensors", "score_normalization.json"];
+const HEADS: [&str; 3] =
+    ["value_head.safetensors", "particles.safetensors", "score_normalization.json"];
 const CONFIGS: [&str; 2] = ["config.json", "adapter_config.json"];
 /// What a tokenizer is made of, and what texts become before it.
 const TOKENIZER: [&str; 10] = [

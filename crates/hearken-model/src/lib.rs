@@ -43,5 +43,5 @@ pub use params::{Gradients, Init, Param, ParamId, ParamSpec, ParamStore};
 pub use tokenizer::Tokenizer;
 pub use transformer::{
     AdaptedRows, Batch, Footprint, Keep, LoadOptions, LoadReport, LogitLoss, Masters, Model,
-    ModelError, OutputGrads, Pass, stored_head,
+    ModelError, OutputGrads, ParticleShape, Pass, stored_head,
 };

@@ -6,7 +6,7 @@
 //!
 //! Not here: which parameters a model has, and how it computes with them.
 
-use std::ops::Index;
+use std::ops::{Index, Range};
 use std::sync::Arc;
 
 use hearken_tensor::Device;
@@ -119,6 +119,8 @@ pub struct ParamStore<D: Device> {
     device: D,
     params: Vec<Arc<Param<D>>>,
     trained: Vec<bool>,
+    /// The first of the parameters whose gradients are clipped by a norm of their own, as those behind it are.
+    apart_from: Option<usize>,
 }
 
 impl<D: Device> Index<usize> for ParamStore<D> {
@@ -131,7 +133,7 @@ impl<D: Device> Index<usize> for ParamStore<D> {
 impl<D: Device> ParamStore<D> {
     /// A store without parameters.
     pub fn new(device: D) -> Self {
-        Self { device, params: Vec::new(), trained: Vec::new() }
+        Self { device, params: Vec::new(), trained: Vec::new(), apart_from: None }
     }
 
     /// Where the parameters are.
@@ -174,6 +176,18 @@ impl<D: Device> ParamStore<D> {
     /// Chooses by name which parameters training changes.
     pub fn set_trained(&mut self, trained: impl Fn(&str) -> bool) {
         self.trained = self.params.iter().map(|param| trained(&param.name)).collect();
+    }
+
+    /// Has the gradients of a parameter and of those behind it clipped by a norm of their own, so that how they learn has no part in how
+    /// the others do.
+    pub(crate) fn clip_apart_from(&mut self, index: usize) {
+        self.apart_from = Some(index);
+    }
+
+    /// The parameters whose gradients are clipped together: all of them, or the first ones and the last ones apart.
+    pub fn clipped_together(&self) -> [Range<usize>; 2] {
+        let apart = self.apart_from.unwrap_or(self.len());
+        [0..apart, apart..self.len()]
     }
 
     /// Number of trained and of all elements.
@@ -457,7 +471,12 @@ impl<D: Device> Gradients<D> {
 
     /// Σg² over all trained parameters, in f64; summed in the order of the parameters.
     pub fn sum_of_squares(&self) -> f64 {
-        let buffers = self.buffers.iter().flatten().collect();
+        self.sum_of_squares_in(0..self.buffers.len())
+    }
+
+    /// Sum of the squares of the gradients of some parameters.
+    pub fn sum_of_squares_in(&self, range: Range<usize>) -> f64 {
+        let buffers = self.buffers[range].iter().flatten().collect();
         self.device.wait(self.device.sums_of_squares(buffers)).iter().sum()
     }
 

@@ -13,6 +13,7 @@
 //! | [`kl`]            | estimators k1, k2, k3 and the controllers of β                              |
 //! | [`reward`]        | per-token rewards, missing-end penalty, score normalization                 |
 //! | [`ensemble`]      | one score of several reward models                                          |
+//! | [`epistemic`]     | reward models that say how sure they are                                    |
 //! | [`bounded`]       | scores that flatten above those of the reference                            |
 //! | [`advantage`]     | GAE, whitening, group baselines                                             |
 //! | [`surrogate`]     | policy losses: REINFORCE, clipped, CISPO, SAPO, GMPO, VESPO; ratio metrics  |
@@ -50,6 +51,7 @@ pub mod reward;
 
 pub mod bounded;
 pub mod ensemble;
+pub mod epistemic;
 
 pub mod advantage;
 

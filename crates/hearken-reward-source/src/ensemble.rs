@@ -5,7 +5,8 @@ use hearken_tensor::Device;
 
 use super::{Measure, Pace, RewardError, RewardModel, RewardSource, RolloutView, Score};
 
-/// Several reward models whose scores become one; how far they are apart is measured too.
+/// Several reward models whose scores become one; how far they are apart is measured too. The particles of a model are as many
+/// reward models.
 #[derive(Debug)]
 pub struct Ensemble<D: Device> {
     name: String,
@@ -23,16 +24,16 @@ impl<D: Device> Ensemble<D> {
         Self { name: name.to_owned(), members, combination }
     }
 
-    /// The scores of each rollout, one for each member.
+    /// The scores of each rollout, one for each member or particle.
     fn opinions(&self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Vec<f64>>, RewardError> {
         let mut opinions = vec![Vec::with_capacity(self.members.len()); rollouts.len()];
         for member in &self.members {
-            let scores = member.scores(&member.sequences(rollouts)?);
-            for ((of_one, score), rollout) in opinions.iter_mut().zip(scores).zip(rollouts) {
-                if !score.is_finite() {
-                    return Err(RewardError::not_finite(member.name(), score, rollout));
+            let scores = member.opinions(&member.sequences(rollouts)?);
+            for ((of_one, scores), rollout) in opinions.iter_mut().zip(scores).zip(rollouts) {
+                if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
+                    return Err(RewardError::not_finite(member.name(), *score, rollout));
                 }
-                of_one.push(score);
+                of_one.extend(scores);
             }
         }
         Ok(opinions)

@@ -41,6 +41,7 @@ pub struct RewardModelOptions {
 #[derive(Debug)]
 pub struct RewardModel<D: Device> {
     name: String,
+    path: PathBuf,
     model: Model<D>,
     reads: ScoreReader,
     normalization: ScoreNormalization,
@@ -101,7 +102,8 @@ impl<D: Device> RewardModel<D> {
             false => ScoreNormalization::IDENTITY,
         };
         let microbatch_tokens = options.microbatch_tokens;
-        Ok(Self { name: options.name.clone(), model, reads, normalization, microbatch_tokens })
+        let (name, path) = (options.name.clone(), path.clone());
+        Ok(Self { name, path, model, reads, normalization, microbatch_tokens })
     }
 
     /// Prompt and completion of rollouts, in its own tokens.
@@ -179,6 +181,27 @@ impl<D: Device> RewardModel<D> {
     pub(super) fn scores(&self, sequences: &[ScoredSequence]) -> Vec<f64> {
         let raw = self.read(sequences, |pass, rows| self.model.scalars(pass, rows));
         raw.into_iter().map(|score| self.normalization.apply(score.into())).collect()
+    }
+
+    /// Reads the particles beside the model too; says how many there are.
+    ///
+    /// # Errors
+    /// If their file cannot be used.
+    pub fn load_particles(&mut self) -> Result<usize, RewardError> {
+        let failed = |reason: String| RewardError::Load { path: self.path.clone(), reason };
+        self.model.load_particles(&self.path).map_err(|error| failed(error.to_string()))?;
+        Ok(self.model.particle_count())
+    }
+
+    /// What each particle says of sequences; of a model without particles, or whose particles were not read, its score.
+    pub(super) fn opinions(&self, sequences: &[ScoredSequence]) -> Vec<Vec<f64>> {
+        let normalized = |score: &f32| self.normalization.apply((*score).into());
+        let each = match self.model.particle_count() {
+            0 => return self.scores(sequences).into_iter().map(|score| vec![score]).collect(),
+            count => count,
+        };
+        let raw = self.read(sequences, |pass, rows| self.model.particle_scores(pass, rows));
+        raw.chunks_exact(each).map(|own| own.iter().map(normalized).collect()).collect()
     }
 
     /// What `of` reads of the last rows of sequences, in one forward pass.

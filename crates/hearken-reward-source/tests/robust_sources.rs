@@ -6,7 +6,7 @@ use std::path::Path;
 
 use hearken_model::config::ModelConfig;
 use hearken_model::tokenizer::{Bos, SpecialText};
-use hearken_model::{Head, Masters, Model, Tokenizer};
+use hearken_model::{Batch, Head, Keep, LoadOptions, Masters, Model, ParticleShape, Tokenizer};
 use hearken_objective::bounded::Bound;
 use hearken_objective::ensemble::{Combination, spread};
 use hearken_reward_source::{
@@ -180,4 +180,40 @@ fn a_baseline_that_says_too_little_is_named_with_what_it_has() {
     fs::write(&text, json!({"text": "To be"}).to_string() + "\n").unwrap();
     let text = error(&text).to_string();
     assert!(text.contains("text.jsonl:1") && text.contains("`prompt` and `completion`"), "{text}");
+}
+
+/// Particles are as many reward models on one trunk.
+#[test]
+fn an_ensemble_of_one_model_with_particles_is_one_of_its_particles() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = hearken_testing::fixture(REWARD_MODEL);
+    let mut model = Model::load(Cpu::new(), &path, &LoadOptions::scorer()).unwrap().0;
+    model.add_particles(ParticleShape { count: 3, width: 8, prior_scale: 2.0 }, 4);
+    model.save(folder.path()).unwrap();
+    Tokenizer::load(&path).unwrap().save(folder.path()).unwrap();
+    let completed = several();
+    let views: Vec<_> = completed.iter().map(view).collect();
+    let expected: Vec<Vec<f64>> = completed
+        .iter()
+        .map(|one| {
+            let mut batch = Batch::new();
+            let ids = [one.prompt_ids.clone(), one.completion_ids.clone()].concat();
+            let segment = batch.push(None, &ids);
+            let row = batch.last_row(segment).unwrap();
+            let pass = model.forward(&batch, Keep::Nothing);
+            model.particle_scores(&pass, &[row]).into_iter().map(f64::from).collect()
+        })
+        .collect();
+    let mut member = load(folder.path(), "sure");
+    assert_eq!(member.load_particles().unwrap(), 3);
+    let mut sum = WeightedSum::new();
+    sum.push(Box::new(Ensemble::new("sure", vec![member], Combination::WorstCase)), 1.0);
+    let found = sum.sum(&views).unwrap();
+    for (at, of) in expected.iter().enumerate() {
+        assert!((found.total[at] - Combination::WorstCase.combine(of)).abs() < 1e-4);
+        assert!((found.by_source[1].1[at] - spread(of)).abs() < 1e-4);
+        assert!(0.01 < spread(of), "priors disagree");
+    }
+    // A model without particles has one opinion.
+    assert_eq!(load(&path, "plain").load_particles().unwrap(), 0);
 }

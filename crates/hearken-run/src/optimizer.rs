@@ -40,14 +40,14 @@ pub struct Trained<'a, D: Device> {
 /// What one update did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
-    /// Norm of the gradients of all stores together, before clipping.
+    /// Norm of the gradients of all stores together, before clipping; without those that are clipped apart.
     pub grad_norm: f64,
     /// Whether the gradients were scaled down.
     pub clipped: bool,
 }
 
 /// AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with bias correction as in PyTorch, after
-/// clipping by the norm of all gradients together:
+/// clipping by the norm of all gradients together, or of those that a store has clipped apart:
 ///
 /// ```text
 /// g ← g · min(1, max_norm / (‖g‖ + 1e-6))
@@ -244,14 +244,16 @@ impl<D: Device> Optimizer<D> {
         ranks: &Ranks,
     ) -> Result<Update, NonFinite> {
         assert_eq!(trained.len(), self.moments.len(), "the stores the optimizer was made for");
-        let grad_norm = match ranks.size() {
-            1 => norm(trained)?,
+        let norms = match ranks.size() {
+            1 => norms(trained)?,
             _ => self.sum_gradients(trained, ranks)?,
         };
         let norm_max = self.config.grad_norm_max;
-        let grad_scale = norm_max.map_or(1.0, |max| (*max / (grad_norm + 1e-6)).min(1.0));
+        let scale = |norm: f64| norm_max.map_or(1.0, |max| (*max / (norm + 1e-6)).min(1.0));
+        let grad_scales = norms.map(scale);
         self.steps += 1;
-        let steps: Vec<AdamW> = trained.iter().map(|one| self.adamw(one.lr, grad_scale)).collect();
+        let steps: Vec<ClippedStep> =
+            trained.iter().map(|one| self.clipped_step(one, grad_scales)).collect();
         if 1 < ranks.size() {
             self.update_together(trained, &steps, ranks);
         } else {
@@ -259,16 +261,16 @@ impl<D: Device> Optimizer<D> {
                 self.update(one, store, step);
             }
         }
-        Ok(Update { grad_norm, clipped: grad_scale < 1.0 })
+        Ok(Update { grad_norm: norms[0], clipped: grad_scales[0] < 1.0 })
     }
 
     /// Puts the sums of all processes' gradients in the place of this one's, in the range that is its own, and gives
-    /// the norm of all.
+    /// the norms of all.
     fn sum_gradients(
         &self,
         trained: &mut [Trained<'_, D>],
         ranks: &Ranks,
-    ) -> Result<f64, NonFinite> {
+    ) -> Result<[f64; 2], NonFinite> {
         let places = RefCell::new(trained);
         ranks.sum(
             &self.layout.bounds,
@@ -292,7 +294,7 @@ impl<D: Device> Optimizer<D> {
             },
         );
         let trained = places.into_inner();
-        let (mut squares, mut bad) = (0.0, None);
+        let (mut squares, mut bad) = ([0.0; 2], None);
         for ParameterPart { store, index, within } in self.layout.of_rank(ranks.rank()) {
             let gradients = &trained[store].gradients;
             let device = trained[store].params.device();
@@ -301,33 +303,36 @@ impl<D: Device> Optimizer<D> {
             if !of_part.is_finite() {
                 bad = bad.or(Some((store, index)));
             }
-            squares += of_part;
+            let is_apart = trained[store].params.clipped_together()[1].contains(&index);
+            squares[usize::from(is_apart)] += of_part;
         }
-        let grad_norm = ranks.sum_of(squares).sqrt();
+        let norms = squares.map(|own| ranks.sum_of(own).sqrt());
         match ranks.gather(bad).into_iter().flatten().min() {
             Some((store, index)) => {
                 let name = trained[store].params[index].name.clone();
                 Err(NonFinite { suspect: Suspect::Gradient { name } })
             }
-            None if grad_norm.is_finite() => Ok(grad_norm),
+            None if norms.iter().all(|norm| norm.is_finite()) => Ok(norms),
             None => Err(NonFinite { suspect: Suspect::GradientNorm }),
         }
     }
 
     /// The settings of a store's update.
-    fn adamw(&self, lr: f64, grad_scale: f64) -> AdamW {
-        AdamW {
-            lr,
+    fn clipped_step(&self, one: &Trained<'_, D>, grad_scales: [f64; 2]) -> ClippedStep {
+        let adamw = |grad_scale: f64| AdamW {
+            lr: one.lr,
             beta1: *self.config.betas[0],
             beta2: *self.config.betas[1],
             eps: *self.config.eps,
             weight_decay: *self.config.weight_decay,
             step: self.steps,
             grad_scale,
-        }
+        };
+        let [_, apart] = one.params.clipped_together();
+        ClippedStep { steps: grad_scales.map(adamw), apart_from: apart.start }
     }
 
-    fn update(&mut self, one: &mut Trained<'_, D>, store: usize, step: AdamW) {
+    fn update(&mut self, one: &mut Trained<'_, D>, store: usize, step: ClippedStep) {
         let (device, gradients) = (one.params.device().clone(), &*one.gradients);
         let dimensions: Vec<usize> = one.params.iter().map(|param| param.shape.len()).collect();
         let is_rounded: Vec<bool> =
@@ -336,7 +341,8 @@ impl<D: Device> Optimizer<D> {
         one.params.update(|index, values| {
             let Some(Moments { first, second, .. }) = &mut moments[index] else { return };
             let gradient = gradients.get(index).expect("a trained parameter has a gradient");
-            device.adamw(decayed(step, dimensions[index]), values, gradient, first, second);
+            let step = decayed(step.of(index), dimensions[index]);
+            device.adamw(step, values, gradient, first, second);
             if is_rounded[index] {
                 device.round_randomly(values, rounding_key(step.step, store, index));
             }
@@ -348,7 +354,7 @@ impl<D: Device> Optimizer<D> {
     fn update_own(
         &mut self,
         trained: &mut [Trained<'_, D>],
-        steps: &[AdamW],
+        steps: &[ClippedStep],
         own: &[ParameterPart],
     ) -> BTreeMap<(usize, usize), D::Buffer> {
         let mut unrounded = BTreeMap::new();
@@ -358,7 +364,7 @@ impl<D: Device> Optimizer<D> {
             let gradient = Part::of(&device, gradients.get(index), within.clone());
             let moments = self.moments[store][index].as_mut().expect("a trained parameter");
             let Moments { first, second, master, .. } = moments;
-            let step = decayed(steps[store], params[index].shape.len());
+            let step = decayed(steps[store].of(index), params[index].shape.len());
             let mut update =
                 |values: &mut D::Buffer| device.adamw(step, values, gradient.get(), first, second);
             match master {
@@ -380,7 +386,12 @@ impl<D: Device> Optimizer<D> {
     }
 
     /// The update where each rank makes that of its range, and gives it to the others.
-    fn update_together(&mut self, trained: &mut [Trained<'_, D>], steps: &[AdamW], ranks: &Ranks) {
+    fn update_together(
+        &mut self,
+        trained: &mut [Trained<'_, D>],
+        steps: &[ClippedStep],
+        ranks: &Ranks,
+    ) {
         let own: Vec<ParameterPart> = self.layout.of_rank(ranks.rank()).collect();
         let unrounded = self.update_own(trained, steps, &own);
         // Where this process's new values are, if not in their store.
@@ -401,7 +412,7 @@ impl<D: Device> Optimizer<D> {
                 if is_shared {
                     params.set_values(index, &all);
                 } else {
-                    set_rounded(params, part.store, index, all, steps[part.store].step);
+                    set_rounded(params, part.store, index, all, steps[part.store].of(index).step);
                 }
             }
         };
@@ -553,6 +564,19 @@ impl<D: Device> Optimizer<D> {
     }
 }
 
+/// The settings of a store's update, which differ where gradients are clipped apart.
+#[derive(Clone, Copy, Debug)]
+struct ClippedStep {
+    steps: [AdamW; 2],
+    apart_from: usize,
+}
+
+impl ClippedStep {
+    fn of(&self, index: usize) -> AdamW {
+        self.steps[usize::from(self.apart_from <= index)]
+    }
+}
+
 /// The settings for a parameter of so many dimensions.
 fn decayed(step: AdamW, dimensions: usize) -> AdamW {
     AdamW { weight_decay: if dimensions < 2 { 0.0 } else { step.weight_decay }, ..step }
@@ -582,12 +606,17 @@ fn part_of<D: Device>(device: &D, buffer: &D::Buffer, range: Range<usize>) -> Ve
     values
 }
 
-/// The norm of the gradients of all stores.
-fn norm<D: Device>(trained: &[Trained<'_, D>]) -> Result<f64, NonFinite> {
-    let squares = trained.iter().map(|one| one.gradients.sum_of_squares());
-    let grad_norm = squares.sum::<f64>().sqrt();
-    if grad_norm.is_finite() {
-        return Ok(grad_norm);
+/// The norm of the gradients of all stores, and of those that they have clipped apart.
+fn norms<D: Device>(trained: &[Trained<'_, D>]) -> Result<[f64; 2], NonFinite> {
+    let norms = [0, 1].map(|part| {
+        let squares = trained.iter().map(|one| {
+            let range = one.params.clipped_together()[part].clone();
+            one.gradients.sum_of_squares_in(range)
+        });
+        squares.sum::<f64>().sqrt()
+    });
+    if norms.iter().all(|norm| norm.is_finite()) {
+        return Ok(norms);
     }
     let bad = trained.iter().find_map(first_bad_gradient);
     Err(bad.unwrap_or(NonFinite { suspect: Suspect::GradientNorm }))

@@ -2,7 +2,7 @@
 //!
 //! Of preferences the loss of an optimizer step is the mean of Bradley and Terry's loss over its pairs. A pair is
 //! one tree: the tokens that both sequences begin with, and two branches; the score is read at the
-//! last token of each. With a head for the length, the score is what length does not explain. [`OutcomeReward`] learns from whole solutions that are right or wrong, [`ProcessReward`] from solutions
+//! last token of each. With a head for the length, the score is what length does not explain; with particles, it is known where it is a guess. [`OutcomeReward`] learns from whole solutions that are right or wrong, [`ProcessReward`] from solutions
 //! whose steps are.
 
 mod config;
@@ -11,6 +11,7 @@ mod kinds;
 mod metrics;
 mod normalization;
 mod outcome;
+mod particles;
 mod process;
 mod scorer;
 mod two_heads;
@@ -29,11 +30,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::records::{RecordStep, RecordTrainer, TrainingRows, write_evaluation};
 use hearken_model::microbatch::microbatches;
+use particles::ParticleFinding;
 use scorer::{fitted, load_scorer};
 
 pub use config::{Flips, Kind, LabelledSteps, NeutralSteps, RewardConfig, RewardObjective, Scale};
 pub use evaluation::{evaluate, pair_scores};
 pub use kinds::run;
+pub use metrics::ParticleEvaluation;
 pub use metrics::{LengthAccuracy, ReliabilityBin, RewardEvaluation, RewardStep};
 pub use normalization::{measure_scores, save_normalization};
 pub use outcome::{OutcomeEvaluation, OutcomeReward, OutcomeStep};
@@ -82,7 +85,11 @@ impl<D: Device> RecordTrainer<D> for Reward {
     }
 
     fn load(&mut self, device: D, opening: &mut Opening<'_>) -> Result<Model<D>, TrainError> {
-        load_scorer(device, &self.config, head(&self.config), opening)
+        let mut model = load_scorer(device, &self.config, head(&self.config), opening)?;
+        if let Some(shape) = self.config.reward.particles() {
+            particles::load(&mut model, shape, opening)?;
+        }
+        Ok(model)
     }
 
     fn draw(&mut self, run: &mut Run<D, Nothing>) -> Result<Option<Drawn>, TrainError> {
@@ -107,6 +114,7 @@ impl<D: Device> RecordTrainer<D> for Reward {
         let rows: Vec<usize> = pairs.iter().map(|pair| pair.rows()).collect();
         let count = batch.len();
         let (mut loss, mut comparisons) = (0.0, Vec::with_capacity(pairs.len()));
+        let mut particles = Vec::new();
         for group in microbatches(&rows, run.settings.train.microbatch_tokens) {
             let microbatch = PairMicrobatch::new(&pairs[group.clone()]);
             let pass = run.forward(&microbatch.batch);
@@ -114,12 +122,22 @@ impl<D: Device> RecordTrainer<D> for Reward {
             let found = compare(&pairs[group], &scores);
             let (sum, scalar_grads) = loss_and_grads(self.objective, &found, count);
             let scalar_rows = &microbatch.rows;
+            if 0 < run.model.particle_count() {
+                particles.extend(particles::learn(
+                    run,
+                    &pass,
+                    scalar_rows,
+                    self.objective,
+                    &found,
+                    count,
+                ));
+            }
             let grads = OutputGrads { scalar_rows, scalar_grads: &scalar_grads, ..<_>::default() };
             run.backward(pass, &grads);
             loss += sum;
             comparisons.extend(found);
         }
-        PairFindings { loss, comparisons, length_correlation: None }
+        PairFindings { loss, comparisons, length_correlation: None, particles }
     }
 
     fn loss(&self, sums: &PairFindings) -> f64 {
@@ -138,9 +156,13 @@ impl<D: Device> RecordTrainer<D> for Reward {
         let pairs = &self.pairs.eval;
         let comparisons = pair_scores(&run.model, pairs, run.settings.train.microbatch_tokens);
         let rng = &mut run.seeds.stream("bootstrap", run.step);
-        let Some(found) = evaluate(pairs, &comparisons, self.objective, rng) else {
+        let Some(mut found) = evaluate(pairs, &comparisons, self.objective, rng) else {
             return Ok(None);
         };
+        if 0 < run.model.particle_count() {
+            found.particles =
+                particles::evaluate(&run.model, pairs, run.settings.train.microbatch_tokens, rng);
+        }
         let loss = found.eval_loss.value;
         write_evaluation(run, found, loss)
     }
@@ -164,13 +186,16 @@ pub struct PairFindings {
     comparisons: Vec<ScoredComparison>,
     /// Of the scores with length, over the whole step; with a head for the length.
     length_correlation: Option<f64>,
+    /// Of each pair, where the model has particles.
+    particles: Vec<ParticleFinding>,
 }
 
 impl Joined for PairFindings {
     fn join(self, other: Self) -> Self {
         let comparisons = self.comparisons.join(other.comparisons);
         let length_correlation = self.length_correlation;
-        Self { loss: self.loss + other.loss, comparisons, length_correlation }
+        let particles = self.particles.join(other.particles);
+        Self { loss: self.loss + other.loss, comparisons, length_correlation, particles }
     }
 }
 

@@ -360,8 +360,8 @@ fn sources_that_contradict_themselves_are_refused() {
     let two = "kind=\"ensemble\",paths=[\"a\",\"b\"]";
     for (score, expected) in [
         (
-            "kind=\"ensemble\",paths=[\"a\"]".to_owned(),
-            "`score[0].paths`: found 1, expected two reward models or more",
+            "kind=\"ensemble\",paths=[]".to_owned(),
+            "`score[0].paths`: found 0, expected two reward models or more, or one with particles",
         ),
         (
             format!("{two},combine=\"uncertainty\""),

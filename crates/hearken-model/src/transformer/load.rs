@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::masters::Masters;
 use super::model::Model;
+use super::particles::PARTICLES_FILE;
 use crate::architecture::{Head, Plan, VALUE_BIAS, VALUE_WEIGHT, class_name, names};
 use crate::checkpoint::{
     self, CheckpointError, Described, NameRules, NoRoom, NumberFormat, TensorFiles, WeightFormat,
@@ -295,11 +296,12 @@ impl<D: Device> Model<D> {
         })?;
         checkpoint::write_json_atomically(&dir.join("config.json"), &self.config_json(stored))?;
         let body: Vec<usize> =
-            (0..self.params.len()).filter(|&index| !self.is_value_head(index)).collect();
+            (0..self.params.len()).filter(|&index| !self.is_beside(index)).collect();
         let described = self.described(&body, stored);
         let values = |at: usize| self.params.values(body[at]).into();
         checkpoint::save_weights(dir, &described, shard_bytes, values)?;
         self.save_value_head(dir)?;
+        self.save_particles(dir)?;
         Ok(no_room)
     }
 
@@ -318,16 +320,33 @@ impl<D: Device> Model<D> {
         [VALUE_WEIGHT, VALUE_BIAS].contains(&self.params[index].name.as_str())
     }
 
+    /// Whether a parameter lies in a file of its own, beside what Transformers loads.
+    fn is_beside(&self, index: usize) -> bool {
+        self.is_value_head(index) || self.is_particle(index)
+    }
+
     /// Writes a value head, if there is one.
     pub(super) fn save_value_head(&self, dir: &Path) -> Result<(), CheckpointError> {
-        let value: Vec<usize> =
-            (0..self.params.len()).filter(|&index| self.is_value_head(index)).collect();
-        if value.is_empty() {
+        self.save_beside(&dir.join(VALUE_HEAD_FILE), |index| self.is_value_head(index))
+    }
+
+    /// Writes particles, if there are any.
+    fn save_particles(&self, dir: &Path) -> Result<(), CheckpointError> {
+        self.save_beside(&dir.join(PARTICLES_FILE), |index| self.is_particle(index))
+    }
+
+    /// Writes some parameters in f32, if there are any.
+    fn save_beside(
+        &self,
+        path: &Path,
+        is_one: impl Fn(usize) -> bool,
+    ) -> Result<(), CheckpointError> {
+        let own: Vec<usize> = (0..self.params.len()).filter(|&index| is_one(index)).collect();
+        if own.is_empty() {
             return Ok(());
         }
-        let described = self.described(&value, NumberFormat::F32);
-        let path = dir.join(VALUE_HEAD_FILE);
-        checkpoint::save_tensors_as(&path, &described, |at| self.params.values(value[at]).into())
+        let described = self.described(&own, NumberFormat::F32);
+        checkpoint::save_tensors_as(path, &described, |at| self.params.values(own[at]).into())
     }
 
     fn described(&self, indices: &[usize], stored: NumberFormat) -> Vec<Described> {

@@ -26,6 +26,8 @@ mod masters;
 
 mod model;
 
+mod particles;
+
 mod pass;
 
 mod rotary_table;
@@ -37,6 +39,7 @@ pub use heads::{LogitLoss, OutputGrads};
 pub use load::{LoadOptions, LoadReport, ModelError, stored_head};
 pub use masters::Masters;
 pub use model::Model;
+pub use particles::ParticleShape;
 pub use pass::{Keep, Pass};
 
 pub(crate) use block::{AttendOver, Block};

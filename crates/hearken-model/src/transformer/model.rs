@@ -13,6 +13,7 @@ use super::batch::Batch;
 use super::block::{AttendOver, Block, Geometry};
 use super::heads::{LogitLoss, OutputGrads};
 use super::masters::Masters;
+use super::particles::Particles;
 use super::pass::{BlockTape, Keep, NormTape, Pass, Placed};
 use super::rotary_table::RotaryTable;
 use crate::architecture::{Head, LinearParams, NormParams, Plan};
@@ -33,6 +34,8 @@ pub struct Model<D: Device> {
     pub(crate) lora: Option<Arc<Lora>>,
     /// How the weights of blocks' linear maps are held in eight bits, if they are.
     pub(crate) int8: Option<Int8Scales>,
+    /// Networks that say how sure a score is, if there are any.
+    pub(super) particles: Option<Particles>,
 }
 
 /// What a norm multiplies by.
@@ -86,6 +89,7 @@ impl<D: Device> Model<D> {
             local_rotary,
             lora: None,
             int8: masters.int8(),
+            particles: None,
         };
         for index in 0..model.plan.params.len() {
             let spec = &model.plan.params[index];
@@ -111,6 +115,7 @@ impl<D: Device> Model<D> {
             local_rotary,
             lora: self.lora.clone(),
             int8: self.int8,
+            particles: self.particles,
         }
     }
 
@@ -150,7 +155,7 @@ impl<D: Device> Model<D> {
 
     /// Chooses by name which parameters training changes.
     pub fn set_trainable(&mut self, trainable: impl Fn(&str) -> bool) {
-        self.params.set_trained(trainable);
+        self.params.set_trained(|name| !Self::is_prior(name) && trainable(name));
     }
 
     /// The values of a parameter on the host.

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use hearken_config::{
-    AtLeastTwo, BelowHalf, Complaint, Configuration, Named, NonNegative, SamplesConfig,
-    SharedSections,
+    AtLeastTwo, BelowHalf, Complaint, Configuration, MasterWeights, Named, NonNegative, Positive,
+    SamplesConfig, SharedSections,
 };
 use hearken_data::StepScale;
+use hearken_model::ParticleShape;
 use hearken_objective::bradley_terry::{BradleyTerry, LabelNoise};
 use hearken_run::encode::PreferenceExample;
 use schemars::JsonSchema;
@@ -100,6 +101,12 @@ pub struct RewardObjective {
     pub length_coef: NonNegative,
     /// Weight of what keeps the two heads' weights orthogonal.
     pub orthogonal_coef: NonNegative,
+    /// Particles beside the score head.
+    pub particles: usize,
+    /// Width of the hidden layers of a particle's networks.
+    pub particle_width: AtLeastTwo,
+    /// How far priors are apart at first.
+    pub prior_scale: Positive,
     /// Whether the margin of a record counts.
     pub use_margin: bool,
     /// Whether the probability of a record counts.
@@ -137,6 +144,12 @@ impl RewardObjective {
         (0.0 < length).then_some(LengthHead { length, orthogonal })
     }
 
+    /// The particles that are trained beside the score; `None` where there are none.
+    pub(super) fn particles(&self) -> Option<ParticleShape> {
+        let (width, prior_scale) = (*self.particle_width, *self.prior_scale);
+        (0 < self.particles).then_some(ParticleShape { count: self.particles, width, prior_scale })
+    }
+
     /// Refuses keys that say nothing to the kind.
     fn check(&self) -> Result<(), Complaint> {
         let of_process = [
@@ -150,6 +163,7 @@ impl RewardObjective {
             ("label_smoothing", 0.0 < *self.label_smoothing),
             ("flip_rate", 0.0 < *self.flip_rate),
             ("length_coef", 0.0 < *self.length_coef),
+            ("particles", 0 < self.particles),
         ];
         let of_scores = [("normalize_on", self.normalize_on.is_some())];
         let (others, reason): (Vec<_>, _) = match self.kind {
@@ -167,6 +181,12 @@ impl RewardObjective {
         if 0.0 < *self.label_smoothing && 0.0 < *self.flip_rate {
             let reason = "both say how often labels are wrong";
             return Err(Complaint::exclusive("reward.label_smoothing", "reward.flip_rate", reason));
+        }
+        let expected = "0, or at least 2: they say how sure a score is by how far they are apart";
+        Complaint::unless(self.particles != 1, "reward.particles", self.particles, expected)?;
+        if 0 < self.particles && self.length_head().is_some() {
+            let reason = "particles are beside one score, and a head for the length is thrown away";
+            return Err(Complaint::exclusive("reward.particles", "reward.length_coef", reason));
         }
         let classes = self.classes.unwrap_or(2);
         Complaint::unless([2, 3].contains(&classes), "reward.classes", classes, "2 or 3")?;
@@ -223,6 +243,15 @@ impl Configuration for RewardConfig {
         if self.reward.length_head().is_some() && self.shared.model.lora.is_some() {
             let reason = "a head for the length is trained with the whole model";
             return Err(Complaint::exclusive("reward.length_coef", "lora", reason));
+        }
+        let model = &self.shared.model;
+        if self.reward.particles().is_some() && model.lora.is_some() {
+            let reason = "particles are trained with the whole model";
+            return Err(Complaint::exclusive("reward.particles", "lora", reason));
+        }
+        if self.reward.particles().is_some() && model.masters != MasterWeights::F32 {
+            let reason = "particles are trained in f32";
+            return Err(Complaint::exclusive("reward.particles", "model.masters", reason));
         }
         self.shared.check_records()
     }

@@ -16,9 +16,9 @@ use super::{PairMicrobatch, compare};
 use hearken_model::microbatch::microbatches;
 
 /// Bins of the reliability curve over [0, 1].
-const BINS: usize = 10;
+pub(super) const BINS: usize = 10;
 /// Replicates of the bootstrap interval.
-const ROUNDS: usize = 500;
+pub(super) const ROUNDS: usize = 500;
 /// Where buckets of length differences begin, in tokens; 0 alone is a bucket.
 const LENGTH_EDGES: [i64; 6] = [-50, -10, 0, 1, 11, 51];
 
@@ -91,5 +91,6 @@ pub fn evaluate(
                 Some(LengthAccuracy { from: bucket.from, below: bucket.below, accuracy })
             })
             .collect(),
+        particles: None,
     })
 }

@@ -1,5 +1,6 @@
 //! What reward-model training writes to `metrics.jsonl`.
 
+use hearken_objective::Mean;
 use hearken_run::metrics::Timing;
 use hearken_run::run::Update;
 use hearken_stats::Estimate;
@@ -35,6 +36,12 @@ pub struct RewardStep {
     /// Correlation of the scores with the completions' lengths; with a head for the length.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length_correlation: Option<f64>,
+    /// Mean over pairs and particles of what a pair costs a particle, before the update. Nats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub particle_loss: Option<f64>,
+    /// Standard deviation over particles of the probability that chosen is preferred, mean over pairs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spread: Option<f64>,
     /// Tokens that went through the model; what a pair shares counts once.
     pub tokens: usize,
     /// `seconds` and `tokens_per_s`.
@@ -45,7 +52,7 @@ pub struct RewardStep {
 impl RewardStep {
     pub(super) fn new(step: &RecordStep<PairFindings>) -> Self {
         let RecordStep {
-            sums: PairFindings { comparisons, length_correlation, .. },
+            sums: PairFindings { comparisons, length_correlation, particles, .. },
             update,
             epoch,
         } = step;
@@ -66,6 +73,8 @@ impl RewardStep {
             min_reward: scores().fold(f64::INFINITY, f64::min),
             max_reward: scores().fold(f64::NEG_INFINITY, f64::max),
             length_correlation: *length_correlation,
+            particle_loss: particles.iter().map(|one| one.loss).collect::<Mean>().value(),
+            spread: particles.iter().map(|one| one.spread).collect::<Mean>().value(),
             tokens,
             timing,
         }
@@ -92,6 +101,20 @@ pub struct RewardEvaluation {
     /// Accuracy where chosen is shorter or longer than rejected. A model that scores length shows
     /// here.
     pub eval_accuracy_by_length: Vec<LengthAccuracy>,
+    /// What particles say, where there are any.
+    #[serde(flatten)]
+    pub particles: Option<ParticleEvaluation>,
+}
+
+/// What particles say of held-out pairs. P is the probability of a particle that chosen is preferred.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ParticleEvaluation {
+    /// Standard deviation of P over the particles, mean over pairs.
+    pub eval_spread: Estimate,
+    /// −ln of the mean of P over the particles, mean over pairs. Nats.
+    pub eval_mixture_loss: Estimate,
+    /// Expected calibration error of the mean of P, as `eval_calibration_error` is that of the score's.
+    pub eval_mixture_calibration_error: Estimate,
 }
 
 /// The pairs whose predicted probability lies in one bin.

@@ -97,7 +97,12 @@ impl LengthHead {
         if run.ranks.is_first() {
             loss += count as f64 * coupled_loss;
         }
-        PairFindings { loss, comparisons, length_correlation: Some(correlation) }
+        PairFindings {
+            loss,
+            comparisons,
+            length_correlation: Some(correlation),
+            particles: Vec::new(),
+        }
     }
 
     /// Adds the gradient of the weights' product, which one process has; gives its loss.
