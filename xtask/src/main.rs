@@ -44,6 +44,7 @@ usage: cargo xtask COMMAND
   results cluster         what `hearken scaling` says of many machines: docs/results/cluster.txt
   results loop            the closed loop with simulated users, a poisoned round, rounds without progress: docs/results/loop.json
   results rlaif           labels of a model beside people's, five seeds: docs/results/rlaif.json
+  results particles       how sure reward models with particles are, by labels, five seeds: docs/results/particles.json
   results noise           reward models from labels of which a quarter is wrong, five seeds: docs/results/noise.json
   results process         reward models of steps, on arithmetic: docs/results/process.json
 ";
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         ["results", "cluster"] => results::cluster(&root()),
         ["results", "rlaif"] => results::rlaif(&root()),
         ["results", "loop"] => results::closed_loop(&root()),
+        ["results", "particles"] => results::particles(&root()),
         ["results", "noise"] => results::noise(&root()),
         ["results", "process"] => results::process(&root()),
         ["bad-input"] => bad_input::run(&root(), 0),

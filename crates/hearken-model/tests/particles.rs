@@ -210,7 +210,6 @@ fn a_hundred_particles_are_a_small_part_of_a_large_model() {
     let share = shape.parameters(3584) as f64 / 9.24e9;
     assert!(0.02 < share && share < 0.05, "{share}");
     let model = with_particles();
-    let all = model.params().iter().filter(|param| param.name.starts_with("particles."));
-    let count: usize = all.map(|param| param.len()).sum();
+    let count = model.params().counts().1 - scorer().params().counts().1;
     assert_eq!(SHAPE.parameters(model.config().width), count);
 }

@@ -96,17 +96,21 @@ pub enum KlCredit {
 /// Policy gradient towards the equilibrium of a preference, by mirror descent.
 ///
 /// ```text
-/// loss = −(P(y ≻ y′) − ½)·Σ_t log π(y_t) + β·Σ_t w_t·log π(y_t)
+/// loss = −(P(y ≻ y′) − ½ + ε)·Σ_t log π(y_t) + β·Σ_t w_t·log π(y_t)
 /// w_t  = log π(y_t) − log π_ref(y_t)                      for KlCredit::Token, held constant
 /// w_t  = Σ_s (log π(y_s) − log π_ref(y_s))                for KlCredit::Completion, held constant
 /// y ~ π,   y′ ~ π^{1−mix}·π_ref^{mix} / Z
 /// ```
 ///
-/// Munos et al. 2023, arXiv:2312.00886. ½ is a control variate.
+/// Munos et al. 2023, arXiv:2312.00886, with ε = 0. ½ is a control variate. An ε a little above 0 is the affirmative nudge of
+/// Asghari et al. 2026, arXiv:2603.17378: it has no part in the expected gradient, and makes what was drawn likelier. They have opponents
+/// of the policy itself (mix = 0) and a reference that is a moving mean of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NashMd {
     /// β: pull towards the reference.
     pub beta: f64,
+    /// ε: what a completion is worth beyond its wins.
+    pub nudge: f64,
     /// How that pull is credited.
     pub credit: KlCredit,
 }
@@ -116,7 +120,7 @@ pub struct NashMd {
 pub struct NashLoss {
     /// Both terms, with their signs.
     pub loss: f64,
-    /// (P − ½)·Σ log π.
+    /// (P − ½ + ε)·Σ log π.
     pub score: f64,
     /// Σ w·log π.
     pub kl: f64,
@@ -134,7 +138,7 @@ impl NashMd {
     /// use hearken_objective::kl::ReferenceTerms;
     /// use hearken_objective::online::{KlCredit, NashMd};
     /// let terms = ReferenceTerms { logprobs: &[-1.0, -2.0], ref_logprobs: &[-1.5, -2.0] };
-    /// let nash = NashMd { beta: 0.5, credit: KlCredit::Token };
+    /// let nash = NashMd { beta: 0.5, nudge: 0.0, credit: KlCredit::Token };
     /// let found = nash.loss(terms, 0.75);
     /// assert_eq!((found.score, found.kl, found.loss), (-0.75, -0.5, 0.5));
     /// assert_eq!(found.grad_logprobs, [0.0, -0.25]);
@@ -142,7 +146,7 @@ impl NashMd {
     pub fn loss(self, terms: ReferenceTerms<'_>, probability: f64) -> NashLoss {
         let ReferenceTerms { logprobs, ref_logprobs } = terms;
         assert_eq!(logprobs.len(), ref_logprobs.len(), "ref_logprobs: one per token");
-        let advantage = probability - 0.5;
+        let advantage = probability - 0.5 + self.nudge;
         let ratio = |t: usize| logprobs[t] - ref_logprobs[t];
         let whole: f64 = (0..logprobs.len()).map(ratio).sum();
         let mut found = NashLoss::default();
@@ -172,7 +176,7 @@ mod tests {
     #[test]
     fn gradients_are_those_of_central_differences() {
         for credit in [KlCredit::Token, KlCredit::Completion] {
-            let nash = NashMd { beta: 0.3, credit };
+            let nash = NashMd { beta: 0.3, nudge: 0.05, credit };
             let terms = ReferenceTerms { logprobs: &LOGPROBS, ref_logprobs: &REFERENCE };
             let found = nash.loss(terms, 0.8);
             let ratios: Vec<f64> = LOGPROBS.iter().zip(REFERENCE).map(|(p, q)| p - q).collect();
@@ -188,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_win_makes_a_completion_likelier_and_a_loss_less_likely() {
-        let nash = NashMd { beta: 0.1, credit: KlCredit::Token };
+        let nash = NashMd { beta: 0.1, nudge: 0.0, credit: KlCredit::Token };
         let terms = ReferenceTerms { logprobs: &LOGPROBS, ref_logprobs: &LOGPROBS };
         let slopes = |probability| nash.loss(terms, probability).grad_logprobs;
         assert!(slopes(0.9).iter().all(|slope| *slope < 0.0));
@@ -199,7 +203,7 @@ mod tests {
     #[test]
     fn a_completion_of_one_token_has_one_way_to_credit_its_kl() {
         let terms = ReferenceTerms { logprobs: &[-1.0], ref_logprobs: &[-3.0] };
-        let by = |credit| NashMd { beta: 0.5, credit }.loss(terms, 0.6);
+        let by = |credit| NashMd { beta: 0.5, nudge: 0.0, credit }.loss(terms, 0.6);
         assert_eq!(by(KlCredit::Token), by(KlCredit::Completion));
     }
 
@@ -214,7 +218,7 @@ mod tests {
     #[test]
     fn nash_md_finds_the_equilibrium_of_a_cycle() {
         let wins = [[0.5, 0.0, 1.0], [1.0, 0.5, 0.0], [0.0, 1.0, 0.5]];
-        let (nash, mix) = (NashMd { beta: 0.1, credit: KlCredit::Completion }, 0.5);
+        let (nash, mix) = (NashMd { beta: 0.1, nudge: 0.0, credit: KlCredit::Completion }, 0.5);
         let mut logits = [1.0, 0.0, -0.5];
         for _ in 0..4000 {
             let policy = softmax(logits);
@@ -235,6 +239,23 @@ mod tests {
             }
         }
         assert_close(&softmax(logits), &[1.0 / 3.0; 3], 1e-9);
+    }
+
+    /// With an opponent of its own, half of the completions win, and half of the wins are undone by as many losses: what is left is ε.
+    #[test]
+    fn a_nudge_is_a_pull_towards_what_was_sampled() {
+        let terms = ReferenceTerms { logprobs: &LOGPROBS, ref_logprobs: &LOGPROBS };
+        for credit in [KlCredit::Token, KlCredit::Completion] {
+            let slopes = |nudge: f64, probability: f64| {
+                NashMd { beta: 0.3, nudge, credit }.loss(terms, probability).grad_logprobs
+            };
+            assert_close(&slopes(0.02, 0.5), &[-0.02; 3], 1e-15);
+            assert_close(&slopes(0.02, 0.7), &[-0.22; 3], 1e-15);
+            let (won, lost) = (slopes(0.02, 0.9), slopes(0.02, 0.1));
+            assert_close(&[won[0] + lost[0]], &[-0.04], 1e-15);
+            // A nudge of 0 is Nash-MD, to the last bit.
+            assert_eq!(slopes(0.0, 0.9), [-(0.9 - 0.5); 3]);
+        }
     }
 
     #[test]

@@ -623,6 +623,15 @@ fn every_order_asks_with_propensities_and_ends_where_no_question_is_worth_it() {
         let summary = &summaries(&root.join(order)).unwrap();
         assert!(summary[0].foreseen.is_none() && summary[1].foreseen.is_some_and(|of| of.n == 10));
     }
+    // One reward model does not disagree with itself, its particles do.
+    for (name, particles, disagree) in [("alone", 0, false), ("particles", 5, true)] {
+        let particles = format!("reward.reward.particles={particles}");
+        let more = ["ask.order=disagreement", "ask.members=1", &particles];
+        assert_eq!(go(&load(root, name, &world, &more)), LoopStatus::Finished);
+        let asked: Vec<Item> = lines(&root.join(name).join("rounds/002/asked.jsonl"));
+        let worth = asked.iter().filter_map(|item| item.meta["worth"].as_f64());
+        assert_eq!(worth.fold(0.0, f64::max) > 1e-9, disagree, "{name}");
+    }
     // Whatever a disagreement of probabilities is, it is no more than a quarter.
     let more = ["ask.order=disagreement", "ask.worth_min=0.3"];
     let loaded = load(root, "enough", &world, &more);

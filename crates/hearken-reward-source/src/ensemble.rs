@@ -24,6 +24,32 @@ impl<D: Device> Ensemble<D> {
         Self { name: name.to_owned(), members, combination }
     }
 
+    /// An ensemble of reward models and of the particles beside them.
+    ///
+    /// # Errors
+    /// If a file of particles cannot be used, or there is one reward model alone, without any.
+    ///
+    /// # Panics
+    /// If there is no reward model.
+    pub fn of_particles(
+        name: &str,
+        mut members: Vec<RewardModel<D>>,
+        combination: Combination,
+    ) -> Result<Self, RewardError> {
+        let mut opinions = 0;
+        for member in &mut members {
+            opinions += member.load_particles()?.max(1);
+        }
+        match (opinions, members.first()) {
+            (..2, Some(alone)) => Err(RewardError::Load {
+                path: alone.path().to_owned(),
+                reason: "found no particles, expected some: it is the only one of its ensemble"
+                    .to_owned(),
+            }),
+            _ => Ok(Self::new(name, members, combination)),
+        }
+    }
+
     /// The scores of each rollout, one for each member or particle.
     fn opinions(&self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Vec<f64>>, RewardError> {
         let mut opinions = vec![Vec::with_capacity(self.members.len()); rollouts.len()];

@@ -183,6 +183,11 @@ impl<D: Device> RewardModel<D> {
         raw.into_iter().map(|score| self.normalization.apply(score.into())).collect()
     }
 
+    /// Where it was read.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads the particles beside the model too; says how many there are.
     ///
     /// # Errors

@@ -132,17 +132,8 @@ fn open_unbounded<D: Device>(
             let member = |path: &PathBuf| {
                 load(&format!("{name} {}", path.display()), path, (*dtype, *base), *normalize)
             };
-            let mut members = paths.iter().map(member).collect::<Result<Vec<_>, _>>()?;
-            let mut opinions = 0;
-            for member in &mut members {
-                opinions += member.load_particles()?.max(1);
-            }
-            if opinions < 2 {
-                let reason = "found one reward model without particles, expected two or more, or one with particles";
-                let path = paths.first().cloned().unwrap_or_default();
-                return Err(RewardError::Load { path, reason: reason.to_owned() });
-            }
-            Box::new(Ensemble::new(name, members, combine.with(*uncertainty)))
+            let members = paths.iter().map(member).collect::<Result<_, _>>()?;
+            Box::new(Ensemble::of_particles(name, members, combine.with(*uncertainty))?)
         }
         SourceConfig::Distance { path, baseline, within, dtype, base } => {
             Box::new(Distance::new(load(name, path, (*dtype, *base), false)?, baseline, **within)?)

@@ -204,16 +204,20 @@ fn an_ensemble_of_one_model_with_particles_is_one_of_its_particles() {
             model.particle_scores(&pass, &[row]).into_iter().map(f64::from).collect()
         })
         .collect();
-    let mut member = load(folder.path(), "sure");
-    assert_eq!(member.load_particles().unwrap(), 3);
+    let members = vec![load(folder.path(), "sure")];
+    let ensemble = Ensemble::of_particles("sure", members, Combination::WorstCase).unwrap();
     let mut sum = WeightedSum::new();
-    sum.push(Box::new(Ensemble::new("sure", vec![member], Combination::WorstCase)), 1.0);
+    sum.push(Box::new(ensemble), 1.0);
     let found = sum.sum(&views).unwrap();
     for (at, of) in expected.iter().enumerate() {
         assert!((found.total[at] - Combination::WorstCase.combine(of)).abs() < 1e-4);
         assert!((found.by_source[1].1[at] - spread(of)).abs() < 1e-4);
         assert!(0.01 < spread(of), "priors disagree");
     }
-    // A model without particles has one opinion.
-    assert_eq!(load(&path, "plain").load_particles().unwrap(), 0);
+    // A model without particles has one opinion, which is no ensemble.
+    let alone = vec![load(&path, "plain")];
+    let error = Ensemble::of_particles("plain", alone, Combination::Mean).unwrap_err().to_string();
+    for part in ["rm_model", "found no particles"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
 }

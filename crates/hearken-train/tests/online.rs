@@ -187,6 +187,13 @@ fn runs_that_are_stopped_or_killed_go_on_bit_for_bit() {
             [..],
         &["dpo.online=xpo"],
         &["dpo.online=nash_md"],
+        &[
+            "dpo.online=nash_md",
+            "online.nash_nudge=0.05",
+            "online.nash_mixture=0",
+            "dpo.reference_sync_steps=1",
+            "dpo.reference_mix=0.1",
+        ],
         &["dpo.online=spin", &data],
         &["dpo.online=raft", "online.selection=random", "rollout.completions=4"],
     ] {

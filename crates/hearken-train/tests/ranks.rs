@@ -243,6 +243,7 @@ fn reward_is_that_of_one_process() {
     check(reward, &[]);
     // Correlations over the batch couple it, and the product of weights is everybody's.
     check(reward, &["reward.length_coef=1"]);
+    check(reward, &["reward.particles=4", "reward.particle_width=8"]);
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) struct RoundQuestions<'a, D: Device> {
     /// The policy that wrote the candidates.
     pub(super) policy: &'a str,
     pub(super) candidates: &'a [Candidates],
-    /// Reward models of the last round whose labels are learned from.
+    /// Reward models of the last round whose labels are learned from; the particles of one are as many.
     pub(super) rewards: Vec<PathBuf>,
     /// What was asked in the rounds whose labels are.
     pub(super) asked_before: Vec<PathBuf>,
@@ -49,8 +49,8 @@ impl<D: Device> RoundQuestions<'_, D> {
             ));
             order = Order::Random;
         }
-        let of = |dir: &PathBuf| scores(self.device, dir, self.candidates);
-        let scores = self.rewards.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+        let of = |dir: &PathBuf| opinions(self.device, dir, self.candidates);
+        let scores = self.rewards.iter().map(of).collect::<Result<Vec<_>, _>>()?.concat();
         let mut pairs = pairs(self.candidates, order, &scores);
         if pairs.is_empty() {
             let text = format!(
@@ -203,15 +203,39 @@ pub(super) fn scores<D: Device>(
     let items = said(candidates);
     let asked: Vec<&Item> = items.iter().map(|(_, item)| item).collect();
     let found = scored(&judge(device, folder)?, &asked)?;
-    let mut all = Vec::with_capacity(candidates.len());
-    for ((one, (places, _)), found) in candidates.iter().zip(&items).zip(found) {
+    Ok(placed(candidates, &items, |item, at| found[item][at]))
+}
+
+/// What the reward model in `folder` says of every candidate, or each of its particles: `[member][prompt][completion]`.
+fn opinions<D: Device>(
+    device: &D,
+    folder: &Path,
+    candidates: &[Candidates],
+) -> Result<Vec<Vec<Vec<f64>>>, TrainError> {
+    let items = said(candidates);
+    let asked: Vec<&Item> = items.iter().map(|(_, item)| item).collect();
+    let mut judge = judge(device, folder)?;
+    judge.load_particles(folder).map_err(|error| TrainError::Other(error.to_string()))?;
+    let found = judge.opinions(&asked).map_err(|error| TrainError::Other(error.to_string()))?;
+    let members = found.iter().flatten().next().map_or(1, Vec::len);
+    let of = |member: usize| placed(candidates, &items, |item, at| found[item][at][member]);
+    Ok((0..members).map(of).collect())
+}
+
+/// Numbers of the candidates that are not empty, in the places of all of them, `[prompt][completion]`; NaN of what is empty.
+fn placed(
+    candidates: &[Candidates],
+    items: &[(Vec<usize>, Item)],
+    of: impl Fn(usize, usize) -> f64,
+) -> Vec<Vec<f64>> {
+    let prompt = |(number, (one, (places, _))): (usize, (&Candidates, &(Vec<usize>, Item)))| {
         let mut scores = vec![f64::NAN; one.completions.len()];
-        for (place, score) in places.iter().zip(found) {
-            scores[*place] = score;
+        for (at, place) in places.iter().enumerate() {
+            scores[*place] = of(number, at);
         }
-        all.push(scores);
-    }
-    Ok(all)
+        scores
+    };
+    candidates.iter().zip(items).enumerate().map(prompt).collect()
 }
 
 /// For each pair the difference of the last hidden states of its candidates.

@@ -26,6 +26,8 @@ pub struct RewardJudge<D: Device> {
     name: String,
     scorer: Scorer<D>,
     tokenizer: Tokenizer,
+    /// How many particles were read.
+    particles: usize,
 }
 
 impl<D: Device> RewardJudge<D> {
@@ -51,12 +53,12 @@ impl<D: Device> RewardJudge<D> {
         let tokenizer = load_tokenizer(dir).map_err(|error| failed(error.to_string()))?;
         let tokenizer =
             tokenizer.ok_or_else(|| failed("found no tokenizer.json, expected one".into()))?;
-        Ok(Self { name: name.to_owned(), scorer, tokenizer })
+        Ok(Self::of(name, scorer, tokenizer))
     }
 
     /// One that was read already, known as `name`.
     pub fn of(name: &str, scorer: Scorer<D>, tokenizer: Tokenizer) -> Self {
-        Self { name: name.to_owned(), scorer, tokenizer }
+        Self { name: name.to_owned(), scorer, tokenizer, particles: 0 }
     }
 
     /// The score of every candidate of every item: `scores[item][candidate]`. It reads what a trainer of reward models reads
@@ -80,6 +82,33 @@ impl<D: Device> RewardJudge<D> {
         let tokens = self.tokens_of(items)?;
         let mut states = self.scorer.hidden(&tokens, TOKENS_TOGETHER).into_iter();
         let of = |item: &&Item| states.by_ref().take(item.candidates.len()).collect();
+        Ok(items.iter().map(of).collect())
+    }
+
+    /// Reads the particles beside the reward model in `dir` too, where there are any.
+    ///
+    /// # Errors
+    /// If their file cannot be used.
+    pub fn load_particles(&mut self, dir: &Path) -> Result<(), JudgeError> {
+        let failed =
+            |reason: String| JudgeError::Model { model: dir.display().to_string(), reason };
+        self.particles =
+            self.scorer.load_particles(dir).map_err(|error| failed(error.to_string()))?;
+        Ok(())
+    }
+
+    /// What each particle says of every candidate of every item, `[item][candidate][particle]`; where none were read, the score alone.
+    ///
+    /// # Errors
+    /// As [`scores`](Self::scores).
+    pub fn opinions(&self, items: &[&Item]) -> Result<Vec<Vec<Vec<f64>>>, JudgeError> {
+        if self.particles == 0 {
+            let alone = |scores: Vec<f64>| scores.into_iter().map(|score| vec![score]).collect();
+            return Ok(self.scores(items)?.into_iter().map(alone).collect());
+        }
+        let tokens = self.tokens_of(items)?;
+        let mut said = self.scorer.particles(&tokens, TOKENS_TOGETHER).into_iter();
+        let of = |item: &&Item| said.by_ref().take(item.candidates.len()).collect();
         Ok(items.iter().map(of).collect())
     }
 

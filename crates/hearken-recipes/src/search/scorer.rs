@@ -122,15 +122,30 @@ impl<D: Device> Scorer<D> {
     /// The last hidden state of each answer, which the head reads.
     pub fn hidden(&self, answers: &[StepTokens], tokens_max: usize) -> Vec<Vec<f64>> {
         let model = self.model();
-        let rows: Vec<usize> = answers.iter().map(|answer| answer.ids.len()).collect();
-        let groups = microbatches(&rows, tokens_max).into_iter();
-        let of = |group: std::ops::Range<usize>| {
-            let (batch, rows) = last_rows(&answers[group]);
-            let states = model.hidden(&model.forward(&batch, Keep::Nothing), &rows);
-            let widened: Vec<f64> = states.into_iter().map(f64::from).collect();
-            widened.chunks_exact(model.config().width).map(<[f64]>::to_vec).collect::<Vec<_>>()
-        };
-        groups.flat_map(of).collect()
+        last_states(answers, tokens_max, model.config().width, |batch, rows| {
+            model.hidden(&model.forward(batch, Keep::Nothing), rows)
+        })
+    }
+
+    /// Reads the particles beside a model in a directory too, where there are any; says how many.
+    ///
+    /// # Errors
+    /// If their file cannot be used.
+    pub fn load_particles(&mut self, dir: &Path) -> Result<usize, ScorerError> {
+        let Self::Whole(model) = self else { return Ok(0) };
+        model.load_particles(dir)?;
+        Ok(model.particle_count())
+    }
+
+    /// What each particle says of each answer, `[answer][particle]`.
+    ///
+    /// # Panics
+    /// If no particles were read.
+    pub fn particles(&self, answers: &[StepTokens], tokens_max: usize) -> Vec<Vec<f64>> {
+        let model = self.model();
+        last_states(answers, tokens_max, model.particle_count(), |batch, rows| {
+            model.particle_scores(&model.forward(batch, Keep::Nothing), rows)
+        })
     }
 
     /// A prompt's tokens with an answer to it in the reward model's own.
@@ -184,4 +199,21 @@ fn last_rows(answers: &[StepTokens]) -> (Batch, Vec<usize>) {
     };
     let rows = answers.iter().map(row).collect();
     (batch, rows)
+}
+
+/// As many numbers as `width` of the last token of each answer.
+fn last_states(
+    answers: &[StepTokens],
+    tokens_max: usize,
+    width: usize,
+    read: impl Fn(&Batch, &[usize]) -> Vec<f32>,
+) -> Vec<Vec<f64>> {
+    let rows: Vec<usize> = answers.iter().map(|answer| answer.ids.len()).collect();
+    let groups = microbatches(&rows, tokens_max).into_iter();
+    let of = |group: std::ops::Range<usize>| {
+        let (batch, rows) = last_rows(&answers[group]);
+        let widened: Vec<f64> = read(&batch, &rows).into_iter().map(f64::from).collect();
+        widened.chunks_exact(width).map(<[f64]>::to_vec).collect::<Vec<_>>()
+    };
+    groups.flat_map(of).collect()
 }

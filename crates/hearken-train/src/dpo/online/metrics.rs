@@ -91,7 +91,7 @@ pub struct OnlineStep {
     /// XPO: α·Σ log π of what the reference wrote, mean.
     #[serde(rename = "loss/xpo", skip_serializing_if = "Option::is_none")]
     pub exploration_loss: Option<f64>,
-    /// Nash-MD: (P − ½)·Σ log π, mean.
+    /// Nash-MD: (P − ½ + `nash_nudge`)·Σ log π, mean.
     #[serde(rename = "loss/score", skip_serializing_if = "Option::is_none")]
     pub score_loss: Option<f64>,
     /// Nash-MD: Σ w·log π with the log-ratios w, mean, before its β.

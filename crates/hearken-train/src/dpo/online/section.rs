@@ -30,6 +30,8 @@ pub struct OnlineSettings {
     pub nash_mixture: Fraction,
     /// What a token of "nash_md" answers for.
     pub nash_kl: KlCreditName,
+    /// What a completion of "nash_md" is worth beyond its wins.
+    pub nash_nudge: NonNegative,
 }
 
 /// What is sampled for a prompt, and what is learned of it.
@@ -169,7 +171,7 @@ impl OnlineSettings {
                     KlCreditName::Token => KlCredit::Token,
                     KlCreditName::Completion => KlCredit::Completion,
                 };
-                Objective::nash(NashMd { beta: objective.beta(), credit })
+                Objective::nash(NashMd { beta: objective.beta(), nudge: *self.nash_nudge, credit })
             }
             SelectionMethod::BestOfN { .. } | SelectionMethod::Raft { .. } => {
                 Objective::imitation()
