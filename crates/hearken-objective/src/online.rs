@@ -183,7 +183,7 @@ mod tests {
             let whole: f64 = ratios.iter().sum();
             let of = |x: &[f64]| -> f64 {
                 let weight = |t: usize| if credit == KlCredit::Token { ratios[t] } else { whole };
-                (0..3).map(|t| (0.3 * weight(t) - 0.3) * x[t]).sum()
+                (0..3).map(|t| (0.3 * weight(t) - 0.35) * x[t]).sum()
             };
             assert_close(&[of(&LOGPROBS)], &[found.loss], 1e-14);
             assert_gradient(of, &LOGPROBS, &found.grad_logprobs);
