@@ -11,7 +11,7 @@ use super::{about, build, over_seeds, read_json_lines, run, run_quickstart, worl
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 
 /// How many of the quickstart's comparisons a reward model learns from.
-const LABELS: [usize; 4] = [50, 200, 800, 2500];
+const LABELS: [usize; 3] = [50, 200, 800];
 
 const PARTICLES: usize = 100;
 const WIDTH: usize = 64;
