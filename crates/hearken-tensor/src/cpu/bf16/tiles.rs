@@ -267,49 +267,54 @@ impl TilesTask<'_> {
         let adds = !is_first || self.write == Write::Add;
         let bias = self.part.bias.filter(|_| is_first).map(|bias| &bias[column..column + width]);
         let pointer = out.pointer().wrapping_add(row * out.rows.stride + column);
+        if rows == ROWS && width == RIGHT && bias.is_none() {
+            let sums = TileSums { pointer, stride: 4 * out.rows.stride, from_zero: !adds };
+            // SAFETY: each task has its own elements of the outputs, of which there are as many as these tiles have.
+            unsafe { multiply(factors, sums, rows, shaped) };
+            return;
+        }
         let mut own = Padded([0.0; ROWS * RIGHT]);
-        let is_whole = rows == ROWS && width == RIGHT && bias.is_none();
-        let sums = if is_whole {
-            TileSums { pointer, stride: 4 * out.rows.stride, from_zero: !adds }
-        } else {
-            for (i, own) in own.0.chunks_exact_mut(RIGHT).enumerate().take(rows) {
-                if adds {
-                    // SAFETY: each task has its own elements of the outputs.
-                    let there = unsafe {
-                        std::slice::from_raw_parts(pointer.add(i * out.rows.stride), width)
-                    };
-                    own[..width].copy_from_slice(there);
-                }
-                if let Some(bias) = bias {
-                    own.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
-                }
+        for (i, own) in own.0.chunks_exact_mut(RIGHT).enumerate().take(rows) {
+            if adds {
+                // SAFETY: each task has its own elements of the outputs.
+                let there =
+                    unsafe { std::slice::from_raw_parts(pointer.add(i * out.rows.stride), width) };
+                own[..width].copy_from_slice(there);
             }
-            TileSums {
-                pointer: own.0.as_mut_ptr(),
-                stride: 4 * RIGHT,
-                from_zero: !adds && bias.is_none(),
+            if let Some(bias) = bias {
+                own.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
             }
+        }
+        let sums = TileSums {
+            pointer: own.0.as_mut_ptr(),
+            stride: 4 * RIGHT,
+            from_zero: !adds && bias.is_none(),
         };
-        let tile_rows = rows.min(SIDE);
-        // SAFETY: the family in use has the instructions; tiles are within the packed factors, sums within the outputs or in
-        // `own`, which has room for whole tiles.
-        unsafe {
-            if *shaped != tile_rows {
-                let shapes = Shapes::of(tile_rows);
-                asm!("ldtilecfg [{}]", in(reg) shapes.0.as_ptr(), options(nostack, readonly));
-                *shaped = tile_rows;
-            }
-            if rows <= SIDE { one(factors, sums) } else { two(factors, sums) }
+        // SAFETY: `own` has room for whole tiles.
+        unsafe { multiply(factors, sums, rows, shaped) };
+        for (i, own) in own.0.chunks_exact(RIGHT).enumerate().take(rows) {
+            // SAFETY: as above.
+            let there =
+                unsafe { std::slice::from_raw_parts_mut(pointer.add(i * out.rows.stride), width) };
+            there.copy_from_slice(&own[..width]);
         }
-        if !is_whole {
-            for (i, own) in own.0.chunks_exact(RIGHT).enumerate().take(rows) {
-                // SAFETY: as above.
-                let there = unsafe {
-                    std::slice::from_raw_parts_mut(pointer.add(i * out.rows.stride), width)
-                };
-                there.copy_from_slice(&own[..width]);
-            }
+    }
+}
+
+/// Multiplies a block of so many rows, for which tiles get their shapes if they have others.
+///
+/// # Safety
+/// The processor has tiles; factors and sums are as large as whole ones.
+unsafe fn multiply(factors: Factors, sums: TileSums, rows: usize, shaped: &mut usize) {
+    let tile_rows = rows.min(SIDE);
+    // SAFETY: the caller's promise.
+    unsafe {
+        if *shaped != tile_rows {
+            let shapes = Shapes::of(tile_rows);
+            asm!("ldtilecfg [{}]", in(reg) shapes.0.as_ptr(), options(nostack, readonly));
+            *shaped = tile_rows;
         }
+        if rows <= SIDE { one(factors, sums) } else { two(factors, sums) }
     }
 }
 
