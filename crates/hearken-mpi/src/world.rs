@@ -18,10 +18,18 @@ enum Call {
     Collect(Parcel, Sender<Parcel>),
 }
 
+/// Where a process is among all.
+struct Place {
+    rank: usize,
+    size: usize,
+    is_one_machine: bool,
+}
+
 /// `MPI_COMM_WORLD`. The library may be called from the thread that started it alone, so that thread stays.
 pub(crate) struct World {
     rank: usize,
     size: usize,
+    is_one_machine: bool,
     /// `None` at the end.
     calls: Mutex<Option<Sender<Call>>>,
     thread: Option<JoinHandle<()>>,
@@ -34,8 +42,14 @@ impl World {
         let (tell, told) = channel();
         let thread = thread::Builder::new().name("mpi".to_owned());
         let thread = thread.spawn(move || serve(&received, &tell)).ok()?;
-        let (rank, size) = told.recv().ok()?;
-        Some(Self { rank, size, calls: Mutex::new(Some(calls)), thread: Some(thread) })
+        let Place { rank, size, is_one_machine } = told.recv().ok()?;
+        Some(Self {
+            rank,
+            size,
+            is_one_machine,
+            calls: Mutex::new(Some(calls)),
+            thread: Some(thread),
+        })
     }
 
     fn call<T>(&self, call: impl FnOnce(Sender<T>) -> Call) -> T {
@@ -60,6 +74,10 @@ impl Communicator for World {
 
     fn size(&self) -> usize {
         self.size
+    }
+
+    fn is_one_machine(&self) -> bool {
+        self.is_one_machine
     }
 
     fn gather(&self, own: Vec<u8>) -> Vec<Vec<u8>> {
@@ -91,11 +109,14 @@ impl Drop for World {
     }
 }
 
-fn serve(calls: &Receiver<Call>, tell: &Sender<(usize, usize)>) {
+fn serve(calls: &Receiver<Call>, tell: &Sender<Place>) {
     let Some((universe, _)) = mpi::initialize_with_threading(Threading::Funneled) else { return };
     let world = universe.world();
-    // Both are positive.
-    if tell.send((world.rank() as usize, world.size() as usize)).is_err() {
+    // They are positive.
+    let (rank, size) = (world.rank() as usize, world.size() as usize);
+    // Where memory can be shared, and nowhere else.
+    let is_one_machine = world.split_shared(world.rank()).size() == world.size();
+    if tell.send(Place { rank, size, is_one_machine }).is_err() {
         return;
     }
     for call in calls {

@@ -50,21 +50,23 @@ struct Connected {
     parcel: Mutex<Parcel>,
 }
 
-/// Numbers that travel at once where there are few processes, so that what waits to be sent or added takes little memory.
+/// Numbers that travel at once over a network where there are few processes, so that what waits to be sent or added
+/// takes little memory.
 const PORTION: usize = 1 << 22;
 /// Numbers that one process gives another at once at least: a message costs time of its own, whatever its length.
+/// Within a machine no more than these: a piece, what came for it and their sum stay in a core's cache, and it is
+/// memory's speed that bounds them there.
 const PIECE_MIN: usize = 1 << 17;
 
 /// Numbers that one of so many processes gives another at once.
-pub fn piece_len(processes: usize) -> usize {
-    (PORTION / processes.max(1)).max(PIECE_MIN)
+pub fn piece_len(processes: usize, is_one_machine: bool) -> usize {
+    if is_one_machine { PIECE_MIN } else { (PORTION / processes.max(1)).max(PIECE_MIN) }
 }
 
 /// What of each process's numbers, which begin at these bounds, goes at once: a range of each, portion after portion.
-fn portions(bounds: &[usize]) -> impl Iterator<Item = Vec<Range<usize>>> {
+fn portions(bounds: &[usize], at_once: usize) -> impl Iterator<Item = Vec<Range<usize>>> {
     let parts = || bounds.windows(2).map(|pair| pair[0]..pair[1]);
     let longest = parts().map(|part| part.len()).max().unwrap_or(0);
-    let at_once = piece_len(bounds.len() - 1);
     (0..longest).step_by(at_once).map(move |start| {
         let portion = |part: Range<usize>| {
             (part.start + start).min(part.end)..(part.start + start + at_once).min(part.end)
@@ -179,7 +181,7 @@ impl Ranks {
         let Some(all) = &self.0 else { return };
         let rank = self.rank();
         let mut sums = Vec::new();
-        for portion in portions(bounds) {
+        for portion in portions(bounds, all.piece_len()) {
             sums.resize(portion[rank].len(), 0.0);
             // What stays here goes nowhere.
             let elsewhere = |(of, len): (usize, usize)| if of == rank { 0 } else { len };
@@ -197,8 +199,8 @@ impl Ranks {
                 given = rest;
             }
             all.count(parcel.given.len());
-            let parcel = all.communicator.exchange(parcel);
-            add_in_order(&mut sums, rank, &parcel);
+            let mut parcel = all.communicator.exchange(parcel);
+            add_in_order(&mut sums, rank, &mut parcel.taken);
             add(portion[rank].start, &sums);
             all.keep(parcel);
         }
@@ -214,7 +216,7 @@ impl Ranks {
     ) {
         let Some(all) = &self.0 else { return };
         let (rank, size) = (self.rank(), self.size());
-        for portion in portions(bounds) {
+        for portion in portions(bounds, all.piece_len()) {
             let given = std::iter::once(portion[rank].len());
             let mut parcel = all.parcel(given, portion.iter().map(Range::len));
             own(portion[rank].clone(), &mut parcel.given);
@@ -230,22 +232,28 @@ impl Ranks {
     }
 }
 
-/// Adds to a process's numbers those that the others gave, as if all had been added in the order of the processes.
-fn add_in_order(own: &mut [f32], rank: usize, parcel: &Parcel) {
+/// Adds to a process's numbers those that the others gave, one behind the other, as if all had been added in the order
+/// of the processes.
+fn add_in_order(own: &mut [f32], rank: usize, taken: &mut [f32]) {
     let add = |sum: &mut [f32], piece: &[f32]| {
         sum.iter_mut().zip(piece).for_each(|(sum, one)| *sum += one);
     };
-    let mut pieces = parcel.pieces();
-    if let Some(first) = pieces.by_ref().take(rank).next() {
+    let len = own.len();
+    let (before, after) = taken.split_at_mut(rank * len);
+    if let Some((first, others)) = before.split_at_mut_checked(len).filter(|_| 0 < len) {
         // Two numbers may be added in either order, three not.
-        let mut before = first.to_vec();
-        pieces.by_ref().take(rank - 1).for_each(|piece| add(&mut before, piece));
-        add(own, &before);
+        others.chunks(len).for_each(|piece| add(first, piece));
+        add(own, first);
     }
-    pieces.skip(1).for_each(|piece| add(own, piece));
+    after.chunks(len.max(1)).for_each(|piece| add(own, piece));
 }
 
 impl Connected {
+    /// Numbers that one process gives another at once.
+    fn piece_len(&self) -> usize {
+        piece_len(self.communicator.size(), self.communicator.is_one_machine())
+    }
+
     /// Counts numbers that go to others.
     fn count(&self, numbers: usize) {
         self.count_bytes(4 * numbers);
@@ -309,20 +317,19 @@ mod tests {
     }
 
     /// Numbers whose sum depends on the order.
-    fn addends(rank: usize) -> Vec<f32> {
-        (0..11).map(|at| [1e8, 1.0, -1e8][(rank + at) % 3]).collect()
+    fn addends(rank: usize, len: usize) -> Vec<f32> {
+        (0..len).map(|at| [1e8, 1.0, -1e8][(rank + at) % 3] + at as f32).collect()
     }
 
-    #[test]
-    fn sums_are_taken_in_the_order_of_ranks() {
-        let expected: Vec<f32> = (0..11)
-            .map(|at| (0..3).map(|rank| addends(rank)[at]).reduce(|a, b| a + b).unwrap())
-            .collect();
-        // The second of them has nothing to add up.
-        let bounds = [0, 4, 4, 11];
-        let found = together(3, |ranks| {
-            let own = addends(ranks.rank());
-            let mut sums = vec![f32::NAN; 11];
+    /// Sums by all of four ranks, with these bounds, are those in the order of ranks.
+    fn check_sums(bounds: [usize; 5]) {
+        let len = bounds[4];
+        let each: Vec<_> = (0..4).map(|rank| addends(rank, len)).collect();
+        let sum = |at: usize| each.iter().map(|one| one[at]).reduce(|a, b| a + b).unwrap();
+        let expected: Vec<f32> = (0..len).map(sum).collect();
+        let found = together(4, |ranks| {
+            let own = addends(ranks.rank(), len);
+            let mut sums = vec![f32::NAN; len];
             ranks.sum(
                 &bounds,
                 |at, to| to.copy_from_slice(&own[at]),
@@ -340,7 +347,17 @@ mod tests {
             );
             (sums, 0 < ranks.bytes_sent())
         });
-        assert!(found.iter().all(|(sums, sent)| *sums == expected && *sent), "{found:?}");
+        for (rank, (sums, has_sent)) in found.iter().enumerate() {
+            assert!(*sums == expected && *has_sent, "rank {rank}, {bounds:?}");
+        }
+    }
+
+    #[test]
+    fn sums_are_taken_in_the_order_of_ranks() {
+        // The second of them has nothing to add up.
+        check_sums([0, 4, 4, 7, 11]);
+        // Several portions, of which the last ones are not everybody's.
+        check_sums([0, PIECE_MIN + 3, PIECE_MIN + 3, 3 * PIECE_MIN + 1, 3 * PIECE_MIN + 2]);
     }
 
     #[test]

@@ -57,7 +57,8 @@ impl Network {
                     let bytes_s = near.max(far(piece * (ranks - local) as f64, local));
                     Transfer { count, bytes_s, messages_s: others as f64 * self.latency_s }
                 };
-                let portion = ranks * hearken_run::ranks::piece_len(ranks);
+                let is_one_machine = self.nodes(ranks) == 1;
+                let portion = ranks * hearken_run::ranks::piece_len(ranks, is_one_machine);
                 let (whole, rest) = (numbers / portion, numbers % portion);
                 let mut all = vec![transfer(portion as f64, whole)];
                 if 0 < rest {

@@ -36,6 +36,9 @@ pub trait Communicator: Debug + Send + Sync {
     /// How many processes there are.
     fn size(&self) -> usize;
 
+    /// Whether all of them are on one machine.
+    fn is_one_machine(&self) -> bool;
+
     /// What every process gave, in the order of their numbers.
     fn gather(&self, own: Vec<u8>) -> Vec<Vec<u8>>;
 

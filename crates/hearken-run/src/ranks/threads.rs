@@ -84,6 +84,10 @@ impl Communicator for Seat {
         self.size
     }
 
+    fn is_one_machine(&self) -> bool {
+        true
+    }
+
     fn gather(&self, own: Vec<u8>) -> Vec<Vec<u8>> {
         let of = |message| match message {
             RankMessage::Bytes(bytes) => bytes,
