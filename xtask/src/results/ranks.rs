@@ -12,13 +12,20 @@ use super::{about, built, run, write};
 const SHAPE: &str = "llama,layers=8,width=512,heads=8,kv_heads=4,inner=1408,positions=512";
 const VOCABULARY: usize = 8192;
 /// Rounds of both, one after the other.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// Steps of a run, and how many of the first do not count: buffers are made, files are read.
 const STEPS: usize = 8;
 const UNCOUNTED: usize = 2;
 const FOLDER: &str = "runs/results/ranks";
 
-const SFT: [&str; 2] = ["train.batch_size=8", "optimizer.lr=1e-4"];
+/// A name, the command, and its keys.
+type Work = (&'static str, &'static str, &'static [&'static str]);
+
+const WORKS: [Work; 3] = [
+    ("sft, 8 records a step", "sft", &["train.batch_size=8", "optimizer.lr=1e-4"]),
+    ("sft, 16 records a step", "sft", &["train.batch_size=16", "optimizer.lr=1e-4"]),
+    ("grpo", "grpo", &GRPO),
+];
 const GRPO: [&str; 6] = [
     "grpo.prompts=4",
     "rollout.completions=8",
@@ -43,23 +50,30 @@ pub(crate) fn ranks(root: &Path) -> Result<()> {
         run(root, &program, &[&arguments[..], &more].concat())?;
     }
     let mut works = serde_json::Map::new();
-    for (work, keys) in [("sft", &SFT[..]), ("grpo", &GRPO[..])] {
+    for work in WORKS {
         let mut rounds = Vec::new();
         for round in 0..ROUNDS {
-            let timed = |ranks| timed(root, &program, (work, keys), ranks, round);
+            let timed = |ranks| timed(root, &program, work, ranks, round);
             rounds.push((timed(1)?, timed(2)?));
         }
         let ratios: Vec<f64> =
-            rounds.iter().map(|(one, two)| two.tokens_per_s / one.tokens_per_s).collect();
+            rounds.iter().map(|(one, two)| two.tokens_per_s() / one.tokens_per_s()).collect();
         let speeds = |of: fn(&(Timed, Timed)) -> f64| rounds.iter().map(of).collect::<Vec<f64>>();
+        let (one, two): (Vec<_>, Vec<_>) = rounds.iter().map(|(one, two)| (one, two)).unzip();
+        let steps = one[0].steps.len();
         works.insert(
-            work.to_owned(),
+            work.0.to_owned(),
             json!({
-                "keys": keys,
-                "one process of two threads, tokens/s": speeds(|round| round.0.tokens_per_s),
-                "two ranks of one thread, tokens/s": speeds(|round| round.1.tokens_per_s),
-                "speed of two ranks / of one process": { "median": median(&ratios), "each": ratios },
-                "megabytes a step that each rank gives": rounds[0].1.megabytes,
+                "keys": work.2,
+                "tokens a step": one[0].steps.iter().map(|step| step.tokens).sum::<f64>() / steps as f64,
+                "one process of two threads, tokens/s": speeds(|round| round.0.tokens_per_s()),
+                "two ranks of one thread, tokens/s": speeds(|round| round.1.tokens_per_s()),
+                "speed of two ranks / of one process": {
+                    "median": median(&ratios),
+                    "each": ratios,
+                    "by the least time of each step": undisturbed(&two) / undisturbed(&one),
+                },
+                "megabytes a step that each rank gives": two[0].megabytes,
             }),
         );
     }
@@ -76,17 +90,42 @@ pub(crate) fn ranks(root: &Path) -> Result<()> {
     write(root, "ranks.json", &result)
 }
 
+struct Step {
+    tokens: f64,
+    seconds: f64,
+}
+
 /// What a run came to.
 struct Timed {
-    tokens_per_s: f64,
+    steps: Vec<Step>,
     /// Of a step; 0 of one process.
     megabytes: f64,
+}
+
+impl Timed {
+    fn tokens_per_s(&self) -> f64 {
+        speed(self.steps.iter().map(|step| (step.tokens, step.seconds)))
+    }
+}
+
+fn speed(steps: impl Iterator<Item = (f64, f64)>) -> f64 {
+    let (tokens, seconds) = steps.fold((0.0, 0.0), |sums, step| (sums.0 + step.0, sums.1 + step.1));
+    tokens / seconds
+}
+
+/// Tokens per second if each step took the least time that it took in any of the runs, which make the same steps:
+/// what other work on the machine took away is not in it.
+fn undisturbed(runs: &[&Timed]) -> f64 {
+    speed(runs[0].steps.iter().enumerate().map(|(at, step)| {
+        let seconds = runs.iter().map(|run| run.steps[at].seconds);
+        (step.tokens, seconds.fold(f64::INFINITY, f64::min))
+    }))
 }
 
 fn timed(
     root: &Path,
     program: &Path,
-    (work, keys): (&str, &[&str]),
+    (name, work, keys): Work,
     ranks: usize,
     round: usize,
 ) -> Result<Timed> {
@@ -120,12 +159,15 @@ fn timed(
     let text = std::fs::read_to_string(&metrics).with_context(|| metrics.display().to_string())?;
     let records: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let steps = records.iter().filter(|record| record.get("loss").is_some()).skip(UNCOUNTED);
-    let sum = |key: &str| steps.clone().filter_map(|step| step[key].as_f64()).sum::<f64>();
+    let number = |step: &Value, key: &str| step[key].as_f64().with_context(|| key.to_owned());
+    let step = |step: &Value| {
+        anyhow::Ok(Step { tokens: number(step, "tokens")?, seconds: number(step, "seconds")? })
+    };
+    let steps = steps.map(step).collect::<Result<_>>()?;
     let (_, given) = said.split_once("each gave the others ").unwrap_or_default();
     let megabytes = given.split_whitespace().next().and_then(|number| number.parse().ok());
-    let timed =
-        Timed { tokens_per_s: sum("tokens") / sum("seconds"), megabytes: megabytes.unwrap_or(0.0) };
-    super::super::say(&format!("{work}, {ranks} ranks: {:.0} tokens/s", timed.tokens_per_s));
+    let timed = Timed { steps, megabytes: megabytes.unwrap_or(0.0) };
+    super::super::say(&format!("{name}, {ranks} ranks: {:.0} tokens/s", timed.tokens_per_s()));
     Ok(timed)
 }
 

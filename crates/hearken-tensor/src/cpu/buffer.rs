@@ -37,7 +37,10 @@ enum StorageOrigin {
     /// A piece of a mapping.
     Piece(#[expect(dead_code, reason = "it is held, not read")] Piece),
     /// A mapping of its own.
-    Mapping(#[expect(dead_code, reason = "it is held, not read")] MmapMut),
+    Mapping(
+        #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "it is held, not read"))]
+        MmapMut,
+    ),
 }
 
 // SAFETY: the storage is owned uniquely, as a Vec's would be.
@@ -86,6 +89,33 @@ impl Storage {
         let pointer = unsafe { alloc_zeroed(layout) }.cast();
         let pointer = NonNull::new(pointer).ok_or(OutOfMemory { bytes: layout.size() })?;
         Ok(Self { pointer, capacity, origin: StorageOrigin::Heap })
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Storage {
+    /// A mapping of another capacity: what both have stays, and costs no new pages. The storage itself where it is no
+    /// mapping, or the system refuses.
+    fn resized(mut self, capacity: usize) -> Result<Self, Self> {
+        let StorageOrigin::Mapping(mapping) = &mut self.origin else { return Err(self) };
+        let options = memmap2::RemapOptions::new().may_move(true);
+        // SAFETY: no file is behind the memory, and nobody else has a pointer to it: it is owned uniquely.
+        let is_resized = unsafe { mapping.remap(Self::layout(capacity).size(), options) }.is_ok();
+        match NonNull::new(mapping.as_mut_ptr().cast()).filter(|_| is_resized) {
+            Some(pointer) => {
+                self.pointer = pointer;
+                self.capacity = capacity;
+                Ok(self)
+            }
+            None => Err(self),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Storage {
+    fn resized(self, _capacity: usize) -> Result<Self, Self> {
+        Err(self)
     }
 }
 
@@ -160,7 +190,7 @@ impl BufferPool {
     /// Storage for `len` elements, and whether it is known to be zero.
     fn take(&self, len: usize) -> Result<(Storage, bool), OutOfMemory> {
         let capacity = capacity_for(len);
-        let mut freed = Vec::new();
+        let (mut other, mut freed) = (None, Vec::new());
         {
             let mut shelves = self.shelves();
             if let Some(storage) = shelves.pop(capacity) {
@@ -170,12 +200,21 @@ impl BufferPool {
             shelves.count_use(capacity);
             shelves.made += 1;
             let allowed = allowed(shelves.elements_in_use_max);
-            while shelves.elements_in_use + shelves.elements_waiting > allowed {
+            let is_over =
+                |shelves: &Shelves| shelves.elements_in_use + shelves.elements_waiting > allowed;
+            // New pages are cleared by the system, which costs more than what is done with them often does.
+            if is_over(&shelves) && MAPPED_MIN <= Storage::layout(capacity).size() {
+                other = shelves.pop_above(capacity).or_else(|| shelves.pop_largest());
+            }
+            while is_over(&shelves) {
                 let Some(storage) = shelves.pop_largest() else { break };
                 freed.push(storage);
             }
         }
         drop(freed);
+        if let Some(Ok(storage)) = other.map(|other| other.resized(capacity)) {
+            return Ok((storage, false));
+        }
         let made = Storage::new(capacity, self.shelves().slabs.as_mut());
         if made.is_err() {
             self.shelves().elements_in_use -= capacity;
@@ -201,6 +240,13 @@ impl Shelves {
     fn pop(&mut self, capacity: usize) -> Option<Storage> {
         let near = self.waiting.range_mut(capacity..=capacity + capacity / 4);
         let storage = near.map(|(_, shelf)| shelf).find_map(Vec::pop)?;
+        self.elements_waiting -= storage.capacity;
+        Some(storage)
+    }
+
+    /// The smallest that is as large.
+    fn pop_above(&mut self, capacity: usize) -> Option<Storage> {
+        let storage = self.waiting.range_mut(capacity..).find_map(|(_, shelf)| shelf.pop())?;
         self.elements_waiting -= storage.capacity;
         Some(storage)
     }
@@ -310,6 +356,25 @@ mod tests {
         while shelves.pop_largest().is_some() {}
         drop(shelves);
         assert!((0..4).all(|_| Buffer::zeros(&pool, 20_000).iter().all(|&x| x == 0.0)));
+    }
+
+    #[test]
+    fn mappings_get_another_size_before_there_are_more_of_them() {
+        let pool = Arc::new(BufferPool::default());
+        // As much as the pool keeps of programs that need little.
+        let large = 32 << 20;
+        let mut first = Buffer::scratch(&pool, large);
+        first.fill(3.0);
+        drop(first);
+        for len in [large / 2, large / 8, large, large * 5 / 4] {
+            let mut buffer = Buffer::zeros(&pool, len);
+            assert!(buffer.iter().all(|&x| x == 0.0), "{len}");
+            buffer.fill(4.0);
+            let shelves = pool.shelves();
+            assert!(shelves.elements_in_use + shelves.elements_waiting <= allowed(large * 5 / 4));
+            assert_eq!(buffer.storage.capacity, capacity_for(len));
+            drop(shelves);
+        }
     }
 
     #[test]
