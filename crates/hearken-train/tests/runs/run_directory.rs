@@ -1,12 +1,10 @@
 //! What a run directory refuses, keeps and says.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use crate::support::{After, Recorder, config, fixture, llama, metrics, overrides};
 use hearken_config::Configuration;
 use hearken_model::{LoadOptions, Model};
 use hearken_reward_source::score_normalization::ScoreNormalizationFile;
@@ -17,7 +15,6 @@ use hearken_run::run_dir::{OpenFor, RunDir, Start};
 use hearken_tensor::Cpu;
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::sft::{self, SftConfig};
-use support::{After, Recorder, config, fixture, llama, metrics, overrides};
 
 const CONFIG: &str = "
 [data]
@@ -290,7 +287,7 @@ fn samples_are_written_down_and_repeat() {
     let samples = |name: &str| {
         let run = folder.path().join(name);
         train(&run, &more, Start::Resume).unwrap();
-        support::json_lines(&run.join("samples.jsonl"))
+        crate::support::json_lines(&run.join("samples.jsonl"))
     };
     let found = samples("one");
     assert_eq!(found.len(), 3);

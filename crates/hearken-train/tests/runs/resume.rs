@@ -1,12 +1,10 @@
 //! A run that is stopped or killed and started again is the run that was not.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use crate::support::{After, Recorder, config, fixture, llama, metrics};
 use hearken_config::Configuration;
 use hearken_run::error::TrainError;
 use hearken_run::run::{RunOutcome, Status};
@@ -14,7 +12,6 @@ use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::sft::{self, SftConfig};
-use support::{After, Recorder, config, fixture, llama, metrics};
 
 const CONFIG: &str = "
 [run]

@@ -1,11 +1,12 @@
 //! What is done where a signal of over-optimization is beyond its limit, by every trainer that samples.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use crate::support::{
+    After, Recorder, SAMPLED, config, even_and_length, llama, metrics, number, overrides, steps,
+    write_prompts,
+};
 use hearken_config::Configuration;
 use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::Start;
@@ -13,10 +14,6 @@ use hearken_tensor::Cpu;
 use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::grpo::{self, GrpoConfig};
 use hearken_train::ppo::{self, PpoConfig};
-use support::{
-    After, Recorder, SAMPLED, config, even_and_length, llama, metrics, number, overrides, steps,
-    write_prompts,
-};
 
 type Train = fn(&Path, &[String], &mut Recorder) -> RunOutcome;
 

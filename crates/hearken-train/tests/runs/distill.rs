@@ -1,10 +1,11 @@
 //! Distillation: step by step against TRL, what it learns, interruptions, and what is refused.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::path::Path;
 
+use crate::support::{
+    After, Recorder, SAMPLED, check_interruptions, config, fixture, json_lines, llama, number,
+    overrides, sampled, steps,
+};
 use hearken_config::Configuration;
 use hearken_model::{Head, Model, ModelConfig};
 use hearken_run::error::TrainError;
@@ -16,10 +17,6 @@ use hearken_tensor::device::Precision;
 use hearken_testing::family as model;
 use hearken_train::distill::{self, DistillConfig};
 use serde_json::Value;
-use support::{
-    After, Recorder, SAMPLED, check_interruptions, config, fixture, json_lines, llama, number,
-    overrides, sampled, steps,
-};
 
 fn of_teacher(family: &str) -> String {
     format!("teacher.path={}", model(family).display())

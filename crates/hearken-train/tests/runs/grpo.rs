@@ -1,12 +1,13 @@
 //! Group-relative training as a whole: recorded runs of TRL, first updates, directions, interruptions,
 //! filters, learning.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 
+use crate::support::{
+    After, Recorder, check_failing_scores, check_interruptions, config, even, even_and_length,
+    fixture, json_lines, llama, number, on_ranks, overrides, replayed, sampled, steps,
+};
 use hearken_config::Configuration;
 use hearken_model::{LoadOptions, Model};
 use hearken_objective::grpo::shaping::SamplerCorrection;
@@ -20,10 +21,6 @@ use hearken_tensor::Cpu;
 use hearken_train::grpo::{self, GrpoConfig, Resolved};
 use hearken_train::rollout::{ForwardOptions, Heads, Sequence, read};
 use serde_json::{Value, json};
-use support::{
-    After, Recorder, check_failing_scores, check_interruptions, config, even, even_and_length,
-    fixture, json_lines, llama, number, on_ranks, overrides, replayed, sampled, steps,
-};
 
 /// The settings of the recorded runs.
 const REPLAY: &str = "

@@ -1,12 +1,13 @@
 //! Preference optimization of completions that are sampled during training: learning, matched
 //! controls, interruptions, first steps, and what is refused.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::{
+    After, Recorder, SAMPLED, check_failing_scores, check_interruptions, config, even_and_length,
+    metrics, number, overrides, sampled, steps,
+};
 use hearken_config::Configuration;
 use hearken_reward_source::{Closure, WeightedSum};
 use hearken_run::error::TrainError;
@@ -16,10 +17,6 @@ use hearken_tensor::Cpu;
 use hearken_train::dpo::DpoConfig;
 use hearken_train::dpo::online::run_with;
 use serde_json::{Value, json};
-use support::{
-    After, Recorder, SAMPLED, check_failing_scores, check_interruptions, config, even_and_length,
-    metrics, number, overrides, sampled, steps,
-};
 
 fn train_with(
     run: &Path,
@@ -165,10 +162,10 @@ fn a_slow_source_changes_no_number() {
         Closure::new("even", |rollout| {
             let ids = rollout.completion_ids;
             std::thread::sleep(std::time::Duration::from_millis(u64::from(ids[0] % 3)));
-            support::even(rollout)
+            crate::support::even(rollout)
         })
     };
-    let fast = || Closure::new("even", support::even);
+    let fast = || Closure::new("even", crate::support::even);
     for (name, source) in [("slow", slow()), ("fast", fast())] {
         let mut sources = WeightedSum::new().with(source, 1.0);
         let (run, mut progress) = (folder.path().join(name), Recorder::new(After::GoOn));

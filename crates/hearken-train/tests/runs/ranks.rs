@@ -1,11 +1,12 @@
 //! Several ranks train what one process trains. They are threads here.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 
+use crate::support::{
+    After, Recorder, SAMPLED, config, even, even_and_length, fixture, llama, metrics, number,
+    steps, write_prompts,
+};
 use hearken_config::Configuration;
 use hearken_reward_source::{Closure, WeightedSum};
 use hearken_run::error::TrainError;
@@ -20,10 +21,6 @@ use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::sft::{self, SftConfig};
 use serde_json::Value;
-use support::{
-    After, Recorder, SAMPLED, config, even, even_and_length, fixture, llama, metrics, number,
-    steps, write_prompts,
-};
 
 /// A run in a folder by one of some ranks, with changes of its configuration.
 type Train = fn(&Path, &[&str], OpenFor, &mut Recorder) -> Result<RunOutcome, TrainError>;
@@ -53,7 +50,7 @@ fn records(run: &Path, data: &str, more: &[&str]) -> Vec<String> {
         format!("data.train={}", fixture(data).display()),
         "data.eval_fraction=0.25".to_owned(),
     ];
-    list.extend(support::overrides(more));
+    list.extend(crate::support::overrides(more));
     list
 }
 
@@ -110,7 +107,7 @@ fn on_prompts(run: &Path, more: &[&str]) -> Vec<String> {
         "train.steps=6".to_owned(),
         "optimizer.lr=1e-4".to_owned(),
     ];
-    list.extend(support::overrides(more));
+    list.extend(crate::support::overrides(more));
     list
 }
 
@@ -435,7 +432,7 @@ fn sft_follows_trl_on_two_ranks() {
         "train.eval_every=12",
     ];
     on(2, sft, &run, &more, After::GoOn);
-    let expected = support::json_lines(&fixture("sft").join("trajectory.jsonl"));
+    let expected = crate::support::json_lines(&fixture("sft").join("trajectory.jsonl"));
     let found = steps(&run);
     assert_eq!((found.len(), expected.len()), (12, 12));
     for (found, expected) in found.iter().zip(&expected) {

@@ -1,11 +1,12 @@
 //! Process and outcome reward models: against a recorded run of TRL, against finite differences, and what is refused.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 
+use crate::support::{
+    After, Recorder, check_interruptions, config, fixture, json_lines, llama, metrics, number,
+    overrides, steps,
+};
 use hearken_config::Configuration;
 use hearken_config::StepRewards;
 use hearken_data::{ReadOptions, Source, read};
@@ -25,10 +26,6 @@ use hearken_tensor::device::Precision;
 use hearken_tensor::{Cpu, Device as _, Reference};
 use hearken_train::reward::{self, RewardConfig};
 use serde_json::{Value, json};
-use support::{
-    After, Recorder, check_interruptions, config, fixture, json_lines, llama, metrics, number,
-    overrides, steps,
-};
 
 const CONFIG: &str = "
 [reward]

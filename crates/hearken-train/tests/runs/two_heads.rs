@@ -1,11 +1,9 @@
 //! A reward model with a head for the length: what is saved of it, and that length leaves the score.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::{After, Recorder, config, llama, metrics, number, steps};
 use hearken_config::Configuration;
 use hearken_model::checkpoint::TensorFiles;
 use hearken_model::{LoadOptions, Model};
@@ -13,7 +11,6 @@ use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::reward::{self, RewardConfig};
 use serde_json::{Value, json};
-use support::{After, Recorder, config, llama, metrics, number, steps};
 
 const CONFIG: &str = "
 [run]
@@ -60,7 +57,7 @@ fn train(folder: &Path, name: &str, more: &[&str], after: After) -> PathBuf {
         format!("model.path={}", llama().display()),
         format!("data.train={}", comparisons(folder).display()),
     ];
-    list.extend(support::overrides(more));
+    list.extend(crate::support::overrides(more));
     let loaded = RewardConfig::load(&config(folder, CONFIG), &list).unwrap();
     let mut told = Recorder::new(after);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -1,11 +1,9 @@
 //! Preference optimization: resuming, learning, records of every kind, and what is refused.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 
+use crate::support::{After, Recorder, config, fixture, llama, metrics, number, overrides, steps};
 use hearken_config::Configuration;
 use hearken_run::error::TrainError;
 use hearken_run::run::{RunOutcome, Status};
@@ -13,7 +11,6 @@ use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::dpo::{self, DpoConfig};
 use serde_json::Value;
-use support::{After, Recorder, config, fixture, llama, metrics, number, overrides, steps};
 
 const CONFIG: &str = "
 [run]

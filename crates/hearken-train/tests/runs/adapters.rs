@@ -1,12 +1,13 @@
 //! Runs that train an adapter: against recorded runs of TRL with PEFT, interrupted, from adapters and bases of
 //! every kind, and what is refused.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 
+use crate::support::{
+    After, Recorder, SAMPLED, check_interruptions, config, even_and_length, fixture, json_lines,
+    llama, number, overrides, sampled, steps,
+};
 use hearken_config::Configuration;
 use hearken_model::{Adapter, Batch, Keep, LoadOptions, Model};
 use hearken_run::error::TrainError;
@@ -20,10 +21,6 @@ use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::sft::{self, SftConfig};
 use serde_json::Value;
-use support::{
-    After, Recorder, SAMPLED, check_interruptions, config, even_and_length, fixture, json_lines,
-    llama, number, overrides, sampled, steps,
-};
 
 /// The settings of the recorded runs.
 const CONFIG: &str = "

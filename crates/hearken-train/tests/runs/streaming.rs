@@ -1,12 +1,10 @@
 //! Records that are read as they are wanted.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use crate::support::{After, Recorder, config, fixture, llama, overrides, steps};
 use hearken_config::Configuration;
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
@@ -17,7 +15,6 @@ use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::sft::{self, SftConfig};
 use serde_json::Value;
-use support::{After, Recorder, config, fixture, llama, overrides, steps};
 
 const CONFIG: &str = "
 [data]

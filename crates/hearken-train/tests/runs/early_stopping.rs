@@ -1,12 +1,12 @@
 //! A run ends when evaluations gain nothing.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use crate::support::{
+    After, Recorder, SAMPLED, config, even_and_length, fixture, llama, metrics, overrides, sampled,
+};
 use hearken_config::Configuration;
 use hearken_run::error::TrainError;
 use hearken_run::run::{RunOutcome, Status};
@@ -14,9 +14,6 @@ use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::sft::{self, SftConfig};
-use support::{
-    After, Recorder, SAMPLED, config, even_and_length, fixture, llama, metrics, overrides, sampled,
-};
 
 /// The loss on held-out examples falls from evaluation to evaluation.
 const CONFIG: &str = "

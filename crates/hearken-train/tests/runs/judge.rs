@@ -1,11 +1,11 @@
 //! Preference optimization of sampled completions that a judge compares.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::{
+    After, Recorder, SAMPLED, config, metrics, number, overrides, sampled, steps,
+};
 use hearken_config::Configuration;
 use hearken_judge::JudgeError;
 use hearken_judge::pairwise::{CompletionPair, PairwiseJudge, Preferences};
@@ -19,7 +19,6 @@ use hearken_train::dpo::online::{Opinions, run_with};
 use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::grpo::{self, GrpoConfig};
 use serde_json::Value;
-use support::{After, Recorder, SAMPLED, config, metrics, number, overrides, sampled, steps};
 
 /// The share of a text's characters whose code is even.
 fn even_share(text: &str) -> f64 {

@@ -1,11 +1,9 @@
 //! What an evaluation says, and that the documentation says what it means.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 
+use crate::support::{config, fixture, llama, metrics, number};
 use hearken_config::Configuration;
 use hearken_run::progress::Silent;
 use hearken_run::run_dir::Start;
@@ -13,7 +11,6 @@ use hearken_tensor::Cpu;
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::sft::{self, SftConfig};
 use serde_json::Value;
-use support::{config, fixture, llama, metrics, number};
 
 const CONFIG: &str = "
 [data]

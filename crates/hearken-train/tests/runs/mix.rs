@@ -1,12 +1,12 @@
 //! Several sources of records with weights.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use crate::support::{
+    After, Recorder, SAMPLED, config, even_and_length, llama, metrics, overrides,
+};
 use hearken_config::{Configuration, LoadedConfig};
 use hearken_run::error::TrainError;
 use hearken_run::run::RunOutcome;
@@ -15,7 +15,6 @@ use hearken_tensor::Cpu;
 use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::sft::{self, SftConfig};
-use support::{After, Recorder, SAMPLED, config, even_and_length, llama, metrics, overrides};
 
 /// Two large words and one small: 12 records of one file, 4 of another with other columns.
 const CONFIG: &str = "

@@ -1,5 +1,4 @@
 //! A trainer's file is its algorithm: what two of them have in common belongs to the frame.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,11 +1,12 @@
 //! PPO as a whole: a recorded run of TRL, first updates, directions, interruptions, learning.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 
+use crate::support::{
+    After, Recorder, SAMPLED, check_failing_scores, check_interruptions, config, even_and_length,
+    fixture, json_lines, llama, number, on_ranks, overrides, replayed, sampled, steps,
+};
 use hearken_config::Configuration;
 use hearken_model::{LoadOptions, Model};
 use hearken_reward_source::{
@@ -19,10 +20,6 @@ use hearken_tensor::Cpu;
 use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::rollout::{ForwardOptions, Heads, Sequence, read};
 use serde_json::{Value, json};
-use support::{
-    After, Recorder, SAMPLED, check_failing_scores, check_interruptions, config, even_and_length,
-    fixture, json_lines, llama, number, on_ranks, overrides, replayed, sampled, steps,
-};
 
 /// The settings of the recorded run.
 const REPLAY: &str = "

@@ -1,6 +1,5 @@
 //! docs/metrics.md against the structs that are written to metrics.jsonl: every field is in its trainer's
 //! section, and every name in the tables is a field.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::collections::BTreeSet;
 use std::fs;

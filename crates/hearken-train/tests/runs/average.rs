@@ -1,12 +1,13 @@
 //! A running mean of the weights is what is evaluated and saved; training goes on with the weights.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use crate::support::{
+    After, Recorder, SAMPLED, config, even_and_length, fixture, llama, metrics, number, overrides,
+    sampled, steps,
+};
 use hearken_config::Configuration;
 use hearken_run::error::TrainError;
 use hearken_run::run_dir::Start;
@@ -15,10 +16,6 @@ use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::sft::{self, SftConfig};
 use safetensors::SafeTensors;
-use support::{
-    After, Recorder, SAMPLED, config, even_and_length, fixture, llama, metrics, number, overrides,
-    sampled, steps,
-};
 
 const CONFIG: &str = "
 [data]

@@ -1,8 +1,6 @@
 //! Whole runs against recorded runs of TRL, step by step.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-mod support;
-
+use crate::support::{config, fixture, json_lines, llama, number, on_ranks, overrides, steps};
 use hearken_config::Configuration;
 use hearken_run::progress::Silent;
 use hearken_run::run_dir::Start;
@@ -10,7 +8,6 @@ use hearken_tensor::Cpu;
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::sft::{self, SftConfig};
 use serde_json::Value;
-use support::{config, fixture, json_lines, llama, number, on_ranks, overrides, steps};
 
 const CONFIG: &str = "
 [data]
