@@ -12,6 +12,7 @@ mod judge;
 mod metrics_page;
 mod mix;
 mod online;
+mod particles;
 mod ppo;
 mod preference_runs;
 mod process;

@@ -1,12 +1,12 @@
 //! Particles beside a reward model: the score learns as if they were not there, and they know where it is a guess.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
-mod support;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::{
+    After, Recorder, check_interruptions, config, llama, metrics, number, overrides, steps,
+};
 use hearken_config::Configuration as _;
 use hearken_run::error::TrainError;
 use hearken_run::run::RunOutcome;
@@ -14,9 +14,6 @@ use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::reward::{RewardConfig, run};
 use serde_json::{Value, json};
-use support::{
-    After, Recorder, check_interruptions, config, llama, metrics, number, overrides, steps,
-};
 
 /// Pairs over some tokens, of which the one with more of the higher half is preferred.
 fn pairs(folder: &Path, name: &str, tokens: std::ops::Range<u32>, count: u32) -> PathBuf {
