@@ -57,7 +57,9 @@ impl Network {
                     let bytes_s = near.max(far(piece * (ranks - local) as f64, local));
                     Transfer { count, bytes_s, messages_s: others as f64 * self.latency_s }
                 };
-                let is_one_machine = self.nodes(ranks) == 1;
+                // As over a network, also within a machine of devices that have links: what fits a processor's cache is
+                // nothing to them.
+                let is_one_machine = false;
                 let portion = ranks * hearken_run::ranks::piece_len(ranks, is_one_machine);
                 let (whole, rest) = (numbers / portion, numbers % portion);
                 let mut all = vec![transfer(portion as f64, whole)];
