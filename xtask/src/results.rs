@@ -113,6 +113,17 @@ pub(crate) fn addition(root: &Path) -> Result<()> {
     write(root, "addition.json", &with_about(about, Value::Object(experiments)))
 }
 
+/// The median; of an even number the mean of the two in the middle.
+///
+/// # Panics
+/// If there is none.
+fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (below, above) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
+    below.midpoint(above)
+}
+
 /// GRPO on addition whose completions are made ahead of training beside GRPO whose are not, to docs/results/ahead.json: one
 /// iteration and four, and four with ratios to the trainer and bounded weights. Runs that have finished in runs/results/ are
 /// not run again. The settings were chosen on seeds 1 to 4.

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::{about, build, write};
+use super::{about, build, median, write};
 
 const SCRIPT: &str = "tests/control_speed.py";
 /// The variable that names the Python which has the other one.
@@ -37,7 +37,7 @@ pub(crate) fn control_speed(root: &Path) -> Result<()> {
     let rounds = measured["rounds"].as_array().context("the script prints rounds")?.clone();
     let median_of = |who: &str, threads: &str| {
         let speeds = rounds.iter().filter_map(|round| round[who][threads].as_f64());
-        median(speeds.collect())
+        median(&speeds.collect::<Vec<f64>>())
     };
     let mut medians = json!({});
     for who in ["stable_baselines3", "hearken"] {
@@ -55,10 +55,4 @@ pub(crate) fn control_speed(root: &Path) -> Result<()> {
     measured["medians"] = medians;
     measured["about"] = about(root, &format!("{PYTHON}=PYTHON cargo xtask results control_speed"))?;
     write(root, "control_speed.json", &measured)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { values[middle - 1].midpoint(values[middle]) }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::{about, built, run, write};
+use super::{about, built, median, run, write};
 
 const SHAPE: &str = "llama,layers=8,width=512,heads=8,kv_heads=4,inner=1408,positions=512";
 const VOCABULARY: usize = 8192;
@@ -169,12 +169,6 @@ fn timed(
     let timed = Timed { steps, megabytes: megabytes.unwrap_or(0.0) };
     super::super::say(&format!("{name}, {ranks} ranks: {:.0} tokens/s", timed.tokens_per_s()));
     Ok(timed)
-}
-
-fn median(numbers: &[f64]) -> f64 {
-    let mut sorted = numbers.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
 }
 
 /// Texts of made-up words, of which there are more than tokens: none is known to anybody.

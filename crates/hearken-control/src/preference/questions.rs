@@ -43,7 +43,7 @@ pub struct Questions {
     range: UtilityRange,
     pool: Vec<Segment>,
     settings: PreferenceConfig,
-    /// Numbers of a state.
+    /// Numbers of a state that segments keep: none where nobody looks at them.
     state_len: usize,
     /// Those who compare, where they are people.
     people: Option<People>,
@@ -77,8 +77,8 @@ impl Questions {
         let mut rng = seeds.stream("reward weights", 0);
         let settings = &config.preference;
         let ensemble = Ensemble::new(settings, observation, actions.outputs(), &mut rng);
-        let task = config.environment.id.task();
         let asks_people = settings.teacher == Teacher::People;
+        let drawn = config.environment.id.task().filter(|_| asks_people);
         let people = asks_people.then(|| People::new(config, ensemble.row_len()));
         // What people would say after the last iteration comes too late.
         let total = if asks_people { total.saturating_sub(1).max(first + 1) } else { total };
@@ -90,7 +90,7 @@ impl Questions {
             range: UtilityRange::default(),
             pool: Vec::new(),
             settings: settings.clone(),
-            state_len: task.map_or(0, |task| task.state_names().len()),
+            state_len: drawn.map_or(0, |task| task.state_names().len()),
             people,
             places: Vec::new(),
             heard: None,
@@ -144,7 +144,8 @@ impl Questions {
         let task = environments.id().task();
         let utility = Utility::new(self.settings.utility.as_ref(), task);
         let utilities = utility.utilities(rollout, task);
-        self.note(segments_of(rollout, &rows, &utilities, *self.settings.segment));
+        let length = *self.settings.segment;
+        self.note(segments_of(rollout, &rows, &utilities, length, self.state_len));
         let due = self.due(iteration);
         let mut rng = seeds.stream("queries", iteration);
         let mut fit = self.heard.take();
@@ -377,7 +378,9 @@ impl Questions {
             };
             part("rows", |one| &one.rows);
             part("utilities", |one| &one.utilities);
-            part("states", |one| &one.states);
+            if 0 < self.state_len {
+                part("states", |one| &one.states);
+            }
         };
         write("compared", compared.collect());
         write("pool", self.pool.iter().collect());
@@ -401,7 +404,10 @@ impl Questions {
         let fill = |segments: Vec<&mut Segment>, name: &str| -> Result<(), E> {
             let rows = read(&format!("{name}/rows"), &[segments.len() * width])?;
             let utilities = read(&format!("{name}/utilities"), &[segments.len() * steps])?;
-            let states = read(&format!("{name}/states"), &[segments.len() * state_width])?;
+            let states = match state_width {
+                0 => Vec::new(),
+                _ => read(&format!("{name}/states"), &[segments.len() * state_width])?,
+            };
             for (index, segment) in segments.into_iter().enumerate() {
                 segment.rows.copy_from_slice(&rows[index * width..][..width]);
                 segment.utilities.copy_from_slice(&utilities[index * steps..][..steps]);

@@ -15,7 +15,7 @@ pub struct Segment {
     pub rows: Vec<f32>,
     /// What a teacher goes by: the environment's reward of each step, or the utility of its state.
     pub utilities: Vec<f32>,
-    /// What it is drawn from: the state before each step; nothing where another process has it.
+    /// What it is drawn from: the state before each step; nothing where nobody looks at it.
     pub states: Vec<f32>,
 }
 
@@ -75,15 +75,17 @@ pub fn rows_of(rollout: &Rollout, space: ActionSpace) -> Vec<f32> {
 
 /// The segments of `length` steps that a rollout has, none across the end of an episode. Of every episode that has room for one
 /// there are as many as it takes for each of its steps to be in one, at even distances: how an episode ends is to be judged too.
+/// They keep the first `state_len` numbers of states.
 pub fn segments_of(
     rollout: &Rollout,
     rows: &[f32],
     utilities: &[f64],
     length: usize,
+    state_len: usize,
 ) -> Vec<Segment> {
     let (copies, width) = (rollout.copies, rows.len() / rollout.len());
     let utility = |entry: usize| utilities[entry] as f32;
-    let state_len = rollout.states.len() / rollout.len();
+    let state_width = rollout.states.len() / rollout.len();
     let mut segments = Vec::new();
     for copy in 0..copies {
         let mut first = 0;
@@ -99,7 +101,7 @@ pub fn segments_of(
                 let rows = rows.copied().collect();
                 let states = entries.clone();
                 let states =
-                    states.flat_map(|entry| &rollout.states[entry * state_len..][..state_len]);
+                    states.flat_map(|entry| &rollout.states[entry * state_width..][..state_len]);
                 let states = states.map(|&number| number as f32).collect();
                 let utilities = entries.map(utility).collect();
                 segments.push(Segment { rows, utilities, states });
@@ -126,15 +128,16 @@ mod tests {
         let mut rollout = Rollout::new(space);
         (rollout.steps, rollout.copies) = (7, 1);
         rollout.rewards = (0..7).map(f64::from).collect();
-        rollout.states = vec![0.0; 14];
+        rollout.states = (0..14).map(f64::from).collect();
         rollout.ends = vec![StepEnd::Running; 7];
         rollout.ends[2] = StepEnd::Terminated;
         let rows: Vec<f32> = (0..7_u8).map(f32::from).collect();
         let utilities = Utility::Task.utilities(&rollout, Some(ControlTask::Gridworld));
-        let segments = segments_of(&rollout, &rows, &utilities, 2);
+        let segments = segments_of(&rollout, &rows, &utilities, 2, 1);
         let found: Vec<&[f32]> = segments.iter().map(|segment| segment.rows.as_slice()).collect();
         assert_eq!(found, [[0.0, 1.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]);
         assert_eq!(segments[2].utilities, [3.0, 4.0]);
+        assert_eq!(segments[2].states, [6.0, 8.0], "one number of each state");
     }
 
     #[test]

@@ -59,8 +59,7 @@ impl Network {
                 };
                 // As over a network, also within a machine of devices that have links: what fits a processor's cache is
                 // nothing to them.
-                let is_one_machine = false;
-                let portion = ranks * hearken_run::ranks::piece_len(ranks, is_one_machine);
+                let portion = ranks * hearken_run::ranks::piece_len(ranks, false);
                 let (whole, rest) = (numbers / portion, numbers % portion);
                 let mut all = vec![transfer(portion as f64, whole)];
                 if 0 < rest {
