@@ -306,8 +306,10 @@ impl<D: Device> Optimizer<D> {
             let is_apart = trained[store].params.clipped_together()[1].contains(&index);
             squares[usize::from(is_apart)] += of_part;
         }
-        let norms = squares.map(|own| ranks.sum_of(own).sqrt());
-        match ranks.gather(bad).into_iter().flatten().min() {
+        let (all, bad): (Vec<[f64; 2]>, Vec<_>) = ranks.gather((squares, bad)).into_iter().unzip();
+        let norm = |part: usize| all.iter().map(|squares| squares[part]).sum::<f64>().sqrt();
+        let norms = [norm(0), norm(1)];
+        match bad.into_iter().flatten().min() {
             Some((store, index)) => {
                 let name = trained[store].params[index].name.clone();
                 Err(NonFinite { suspect: Suspect::Gradient { name } })

@@ -136,11 +136,6 @@ impl Ranks {
         self.gather(own).into_iter().reduce(T::join).expect("there is one process at least")
     }
 
-    /// A sum over all processes.
-    pub fn sum_of(&self, own: f64) -> f64 {
-        self.gather(own).into_iter().reduce(|sum, one| sum + one).unwrap_or(own)
-    }
-
     /// The mean over what all processes have counted.
     pub fn mean(&self, own: Mean) -> Mean {
         let all = self.gather((own.sum, own.count)).into_iter();
